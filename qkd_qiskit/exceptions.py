@@ -1,0 +1,40 @@
+"""The errors that reach a user, each with the exit code the command line returns for it.
+
+A message says what was given, what is wrong with it, and what to type instead.
+"""
+
+
+class QkdError(Exception):
+    """Base of every error that this package raises on purpose (exit code 1)."""
+
+    exit_code = 1
+
+
+class ConfigurationError(QkdError, ValueError):
+    """A setting, option or job file that can't be used as given (exit code 2, like any wrong usage)."""
+
+    exit_code = 2
+
+
+class DataError(QkdError):
+    """A data set or teacher file that is missing, damaged or lacks what was asked of it (exit code 3)."""
+
+    exit_code = 3
+
+
+class BackendError(QkdError):
+    """A backend, account or job that is unknown, unreachable or failed (exit code 4)."""
+
+    exit_code = 4
+
+
+class RunError(QkdError):
+    """A run directory or checkpoint that is missing, damaged, occupied or of another shape (exit code 5)."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(QkdError):
+    """The user pressed Ctrl-C; everything up to then is kept (exit code 130)."""
+
+    exit_code = 130

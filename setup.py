@@ -1,0 +1,28 @@
+"""Copy the declarative folders into the wheel; everything else is in setup.cfg."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+SHIPPED_FOLDERS = ("backends", "jobs")
+
+
+class BuildWithShippedFiles(build_py):
+    """Put `backends/*.toml` and `jobs/*.toml` under `qkd_qiskit/_shipped/`, where `qkd_qiskit.shipped` looks first."""
+
+    def run(self) -> None:
+        """Build the package, then copy the TOML files beside it."""
+        super().run()
+        if self.editable_mode:
+            return  # an editable install reads the checkout's own folders
+        for folder in SHIPPED_FOLDERS:
+            target = Path(self.build_lib, "qkd_qiskit", "_shipped", folder)
+            target.mkdir(parents=True, exist_ok=True)
+            for source in sorted((ROOT / folder).glob("*.toml")):
+                shutil.copy(source, target / source.name)
+
+
+setup(cmdclass={"build_py": BuildWithShippedFiles})

@@ -196,8 +196,9 @@ def _download(name: str, folder: Path, fetch: Callable[[], Any]) -> None:
 
 def _say_what_to_put(name: str, folder: Path, files: list[str]) -> str:
     """Say where which files belong."""
+    layout = "FOLDER/cifar-10-batches-py/..." if name == "CIFAR10" else f"FOLDER/{name}/raw/..."
     return (
-        f"{name} is not in {folder}, which lacks {', '.join(files)}. Put the files there, name the folder that has "
-        f"them (torchvision's layout, e.g. FOLDER/{'MNIST/raw' if name != 'CIFAR10' else 'cifar-10-batches-py'}/...) with "
-        "--data-dir FOLDER or QKD_DATA_DIR, or take --dataset digits, which needs no files."
+        f"{name} is not in {folder}, which lacks {', '.join(files)}. Put the files there, or name the folder that has "
+        f"them in torchvision's layout ({layout}) with --data-dir FOLDER or QKD_DATA_DIR. Without files there is "
+        "--dataset digits."
     )

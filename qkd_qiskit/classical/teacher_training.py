@@ -1,0 +1,142 @@
+"""Train a teacher: cross-entropy, AdamW, one-cycle learning rate, images moved by a pixel, best epoch by validation."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from qkd_qiskit.classical.images import Dataset, Images
+from qkd_qiskit.classical.teacher_networks import build_initial
+
+Progress = Callable[[dict[str, Any]], None]
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class TeacherTraining:
+    """Everything that decides a teacher's weights besides its architecture and its images.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: images a step.
+        learning_rate: highest learning rate of the one-cycle schedule.
+        seed: decides initial weights, order and shifts.
+        weight_decay: AdamW's.
+        max_shift: each batch is moved by up to so many pixels in both directions; 0 leaves it where it is.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    weight_decay: float = 0.05
+    max_shift: int = 1
+
+
+@dataclass(frozen=True)
+class TrainedTeacher:
+    """What a training gives: the network with the weights of its best epoch, and the counts that chose it."""
+
+    network: nn.Module
+    best_epoch: int
+    validation_correct: int
+    validation_total: int
+    seconds: float
+
+
+def train_teacher(
+    architecture: str,
+    dataset: Dataset,
+    training: TeacherTraining,
+    *,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> TrainedTeacher:
+    """Train on the whole training split and keep the epoch that is best on the validation split.
+
+    Args:
+        architecture: one of `TEACHERS`.
+        dataset: gives `teacher_train` and the validation images.
+        training: the hyper-parameters.
+        progress: called after each epoch with stage, epoch, epochs, loss, validation_accuracy and seconds.
+        device: where to train; the weights come back to the CPU.
+
+    Returns:
+        The trained network in evaluation mode, on the CPU. The last of equally good epochs is kept.
+    """
+    network = build_initial(architecture, dataset.num_classes, dataset.image_shape, seed=training.seed).to(device)
+    validation = dataset.teacher_validation or dataset.validation
+    best_epoch, best_correct, best_weights = 0, -1, network.state_dict()
+    start = time.monotonic()
+    for epoch, loss in enumerate(_run_epochs(network, dataset.teacher_train, training, device), start=1):
+        correct = int((compute_logits(network, validation, device).argmax(1) == validation.labels).sum())
+        if correct >= best_correct:
+            best_epoch, best_correct = epoch, correct
+            best_weights = copy.deepcopy(network.state_dict())
+        if progress is not None:
+            progress(
+                {
+                    "stage": "teacher",
+                    "epoch": epoch,
+                    "epochs": training.epochs,
+                    "loss": loss,
+                    "validation_accuracy": correct / len(validation),
+                    "seconds": time.monotonic() - start,
+                }
+            )
+    network.load_state_dict(best_weights)
+    network = network.to("cpu").eval()
+    return TrainedTeacher(network, best_epoch, best_correct, len(validation), time.monotonic() - start)
+
+
+def compute_logits(network: nn.Module, images: Images, device: str = "cpu") -> torch.Tensor:
+    """Return float32 logits of shape (N, K), on the CPU, computed in batches without gradients."""
+    network.eval()
+    with torch.inference_mode():
+        batches = [network(pixels.to(device)).float().cpu() for pixels in images.pixels.split(EVALUATION_BATCH)]
+    return torch.cat(batches).clone()
+
+
+def _run_epochs(network: nn.Module, images: Images, training: TeacherTraining, device: str) -> Iterator[float]:
+    """Train; yield the mean loss of each epoch."""
+    generator = torch.Generator().manual_seed(training.seed)
+    steps = -(-len(images) // training.batch_size)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=training.learning_rate, total_steps=training.epochs * steps
+    )
+    for _ in range(training.epochs):
+        network.train()
+        total = 0.0
+        for chosen in torch.randperm(len(images), generator=generator).split(training.batch_size):
+            pixels = shift_images(images.pixels[chosen], training.max_shift, generator)
+            loss = nn.functional.cross_entropy(network(pixels.to(device)), images.labels[chosen].to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(chosen)
+        yield total / len(images)
+
+
+def shift_images(pixels: torch.Tensor, max_shift: int, generator: torch.Generator) -> torch.Tensor:
+    """Move a whole batch by a random number of pixels, the same for all its images; zeros come in at the edges.
+
+    Args:
+        pixels: (N, C, H, W).
+        max_shift: the most that is moved, in each of the two directions.
+        generator: decides how far.
+
+    Returns:
+        Pixels of the same shape.
+    """
+    if max_shift == 0:
+        return pixels
+    down, right = torch.randint(0, 2 * max_shift + 1, (2,), generator=generator).tolist()
+    height, width = pixels.shape[2:]
+    padded = nn.functional.pad(pixels, [max_shift] * 4)
+    return padded[:, :, down : down + height, right : right + width]

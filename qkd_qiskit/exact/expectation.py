@@ -1,0 +1,141 @@
+"""Exact expectation values of a parametrised circuit for a batch of samples, with exact gradients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.quantum_info import SparsePauliOp
+
+from qkd_qiskit.exact.evaluation import Evaluation
+from qkd_qiskit.exceptions import ConfigurationError
+
+
+class ExactExpectation:
+    """Expectation values of O observables, exact to float64, under an Aer noise model or without noise.
+
+    The circuit is analysed once here; a call then evaluates a whole batch, and its gradient is a hand-written
+    adjoint pass. Readout errors of the noise model act on the observables made of Z and I only, because these are
+    what counts of one basis measure; others are given as Aer's own exact estimator gives them.
+
+    Args:
+        circuit: logical or ISA circuit of Q qubits (cropped to the ones in use), without measurements.
+        observables: O operators on Q qubits.
+        input_params: the F parameters that differ from sample to sample.
+        weight_params: the P parameters that all samples share; together with the inputs all of the circuit's.
+        noise_model: an Aer `NoiseModel` on the circuit's qubit numbers, or None.
+        device: "cpu" (NumPy arrays), or any torch device such as "cuda".
+        readout: False leaves the readout errors out, as Aer's `EstimatorV2` does.
+
+    Raises:
+        ConfigurationError: for an instruction that can't be represented, observables or a noise model for other
+            qubits, or parameters that are missing, unknown or given twice.
+    """
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit,
+        observables: Sequence[SparsePauliOp],
+        input_params: Sequence[Parameter],
+        weight_params: Sequence[Parameter],
+        *,
+        noise_model: Any | None = None,
+        device: str | torch.device = "cpu",
+        readout: bool = True,
+    ):
+        self.input_params = list(input_params)
+        self.weight_params = list(weight_params)
+        _check_parameters(circuit, self.input_params, self.weight_params)
+        self.device = torch.device(device)
+        self._evaluation = Evaluation(
+            circuit, observables, self.input_params, self.weight_params, noise_model, self.device, readout
+        )
+
+    @property
+    def num_observables(self) -> int:
+        """Number of observables O."""
+        return self._evaluation.num_observables
+
+    def __call__(self, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return `forward(inputs, weights)`."""
+        return self.forward(inputs, weights)
+
+    def forward(self, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return the expectation values, differentiable with respect to both arguments.
+
+        Args:
+            inputs: shape (N, F), or (F,) for one sample.
+            weights: shape (P,).
+
+        Returns:
+            Expectation values (N, O), float64.
+
+        Raises:
+            ConfigurationError: for wrong shapes, NaN or infinite values.
+        """
+        inputs = inputs.reshape(1, -1) if inputs.ndim == 1 else inputs
+        self._check(inputs, weights)
+        return _ExpectationValues.apply(self._evaluation, inputs, weights)
+
+    def values(self, inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return the expectation values (N, O) for inputs (N, F) and weights (P,) as arrays, without autograd."""
+        with torch.no_grad():
+            return self.forward(torch.as_tensor(inputs), torch.as_tensor(weights)).cpu().numpy()
+
+    def values_and_vjp(self, inputs: np.ndarray, weights: np.ndarray, cotangents: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return values (N, O) and the gradients for inputs (N, F) and weights (P,) of `sum(cotangents * values)`."""
+        pair = [torch.as_tensor(array, dtype=torch.float64).requires_grad_() for array in (inputs, weights)]
+        values = self.forward(*pair)
+        grads = torch.autograd.grad(values, pair, torch.as_tensor(cotangents, device=values.device), allow_unused=True)
+        return values.detach().cpu().numpy(), *(grad.cpu().numpy() for grad in grads if grad is not None)
+
+    def _check(self, inputs: torch.Tensor, weights: torch.Tensor) -> None:
+        if inputs.ndim != 2 or inputs.shape[1] != len(self.input_params):
+            raise ConfigurationError(
+                f"inputs has shape {tuple(inputs.shape)}, wanted (N, {len(self.input_params)}): one column for each "
+                "of the circuit's input parameters."
+            )
+        if weights.shape != (len(self.weight_params),):
+            raise ConfigurationError(f"weights has shape {tuple(weights.shape)}, wanted ({len(self.weight_params)},).")
+        for name, tensor in (("inputs", inputs), ("weights", weights)):
+            if not bool(torch.isfinite(tensor).all()):
+                row = int((~torch.isfinite(tensor)).nonzero()[0][0])
+                raise ConfigurationError(f"{name} holds NaN or infinity, first in row {row}. Check the step before it.")
+
+
+class _ExpectationValues(torch.autograd.Function):
+    """The autograd node: one evaluation forward, one adjoint pass backward."""
+
+    @staticmethod
+    def forward(ctx: Any, evaluation: Evaluation, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        ctx.evaluation = evaluation
+        ctx.like = (inputs, weights)
+        values, ctx.saved = evaluation.forward(inputs, weights, any(ctx.needs_input_grad))
+        return values
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, cotangents: torch.Tensor) -> tuple:
+        inputs, weights = ctx.like
+        input_grad, weight_grad = ctx.evaluation.backward(cotangents, ctx.saved, ctx.needs_input_grad[1])
+        return None, input_grad.to(inputs), weight_grad.to(weights)
+
+
+def _check_parameters(circuit: QuantumCircuit, inputs: list[Parameter], weights: list[Parameter]) -> None:
+    given = [*inputs, *weights]
+    if len(set(given)) < len(given):
+        twice = next(param for position, param in enumerate(given) if param in given[:position])
+        raise ConfigurationError(f"Parameter {twice.name!r} is given twice among input_params and weight_params.")
+    missing = [param.name for param in circuit.parameters if param not in set(given)]
+    if missing:
+        raise ConfigurationError(
+            f"The circuit's parameter {missing[0]!r} ({len(missing)} in all) is in neither input_params nor "
+            "weight_params. List every parameter of the circuit in one of them."
+        )
+    unknown = [param.name for param in given if param not in set(circuit.parameters)]
+    if unknown:
+        raise ConfigurationError(
+            f"Parameter {unknown[0]!r} is not in the circuit. Leave it out, or check that transpiling kept it."
+        )

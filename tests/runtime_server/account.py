@@ -13,7 +13,10 @@ from urllib.parse import parse_qs
 from .records import ApiError
 
 PLAN_ID = "850b6d1c-2f5b-4b0c-8c39-2c4c2ec47c1c"
-CRN = "crn:v1:bluemix:public:quantum-computing:us-east:a/0123456789abcdef0123456789abcdef:11112222-3333-4444-5555-666677778888::"
+CRN = (
+    "crn:v1:bluemix:public:quantum-computing:us-east:"
+    "a/0123456789abcdef0123456789abcdef:11112222-3333-4444-5555-666677778888::"
+)
 INSTANCE_NAME = "loopback"
 PRICING = {"open": "free"}
 

@@ -11,15 +11,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+from qiskit.quantum_info import PTM, Operator, SuperOp
 from qiskit.transpiler import Target
 from qiskit_aer.noise import NoiseModel
+from qiskit_aer.noise.device.models import basic_device_gate_errors
 from qiskit_ibm_runtime import fake_provider
 
 
 def crop_target(target: Target, qubits: tuple[int, ...]) -> Target:
     """Re-index a target onto some of its qubits; what touches any other qubit is left out."""
     position = {qubit: index for index, qubit in enumerate(qubits)}
-    cropped = Target(num_qubits=len(qubits), dt=target.dt, qubit_properties=[target.qubit_properties[q] for q in qubits])
+    cropped = Target(
+        num_qubits=len(qubits), dt=target.dt, qubit_properties=[target.qubit_properties[q] for q in qubits]
+    )
     for name, properties in target.items():
         kept = {
             tuple(position[q] for q in qargs): value
@@ -29,6 +34,11 @@ def crop_target(target: Target, qubits: tuple[int, ...]) -> Target:
         if kept:
             cropped.add_instruction(target.operation_from_name(name), kept, name=name)
     return cropped
+
+
+def pauli_matrix(channel: Operator | SuperOp) -> np.ndarray:
+    """Return a one-qubit channel as a real 4 x 4 matrix on (1, x, y, z)."""
+    return np.real(PTM(channel).data)
 
 
 class Device:
@@ -45,6 +55,7 @@ class Device:
         self.operational, self.status = True, "active"
         self._lock = threading.Lock()  # several jobs may ask for the same noise at once
         self._noise: dict[tuple[int, ...], NoiseModel] = {}
+        self._lone_noise: dict[int, dict[str, np.ndarray]] = {}
 
     @property
     def num_qubits(self) -> int:
@@ -65,6 +76,14 @@ class Device:
                 )
                 self._noise[qubits] = NoiseModel.from_backend(backend)
             return self._noise[qubits]
+
+    def lone_noise(self, qubit: int) -> dict[str, np.ndarray]:
+        """Return the error after each one-qubit gate of a qubit as a matrix on (1, x, y, z)."""
+        with self._lock:
+            if qubit not in self._lone_noise:
+                errors = basic_device_gate_errors(target=self.cropped((qubit,)))
+                self._lone_noise[qubit] = {name: pauli_matrix(SuperOp(error)) for name, _, error in errors}
+            return self._lone_noise[qubit]
 
     def listing(self, queue_length: int) -> dict[str, Any]:
         """Return the device's entry in ``GET /backends``."""

@@ -125,9 +125,7 @@ class FaultScript:
             self._faults.append(fault)
         return fault
 
-    def randomly(
-        self, probability: float, *, seed: int, choices: Sequence[tuple[str, str, str]] = EVERYTHING
-    ) -> None:
+    def randomly(self, probability: float, *, seed: int, choices: Sequence[tuple[str, str, str]] = EVERYTHING) -> None:
         """Let each of ``choices`` (method, path, action) strike with ``probability`` at every request it fits."""
         self._random.seed(seed)
         for method, path, action in choices:

@@ -11,14 +11,15 @@ from math import ceil, prod
 from typing import Any
 
 import numpy as np
-from qiskit.circuit import QuantumCircuit
+from ibm_quantum_schemas.common import CompressedTensorModel
+from qiskit.circuit import ClassicalRegister, QuantumCircuit
 from qiskit.primitives.containers import BitArray, DataBin, PrimitiveResult, PubResult, SamplerPubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit_ibm_runtime.fake_provider.executor.broadcast_sample import broadcast_sample
-from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
 from qiskit_ibm_runtime.json import RuntimeDecoder, RuntimeEncoder
+from qiskit_ibm_runtime.quantum_program.params_converters import QUANTUM_PROGRAM_PARAMS_CONVERTERS
 from samplomatic.quantum_program import SamplexItem
 
 from .devices import Device
@@ -39,9 +40,28 @@ class Answer:
 Sampler = Callable[[QuantumCircuit, np.ndarray, int, Device, int], dict[str, np.ndarray]]
 
 
-def all_zeros(circuit: QuantumCircuit, values: np.ndarray, shots: int, device: Device, seed: int) -> dict[str, np.ndarray]:
+def all_zeros(
+    circuit: QuantumCircuit, values: np.ndarray, shots: int, device: Device, seed: int
+) -> dict[str, np.ndarray]:
     """Stand in for ``sample`` where only the bookkeeping is tested: every bit is 0, at no cost."""
     return {reg.name: np.zeros((len(values), shots, len(reg)), dtype=bool) for reg in circuit.cregs}
+
+
+def check(circuit: QuantumCircuit, values: np.ndarray, device: Device) -> None:
+    """Refuse what the service refuses, and what would be nonsense on any device.
+
+    Raises:
+        ValueError: If an instruction is not the device's, or a parameter is not finite.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("parameter values must be finite")
+    target = device.fake.target
+    for inst in circuit.data:
+        qubits = tuple(circuit.find_bit(qubit).index for qubit in inst.qubits)
+        if inst.operation.name != "barrier" and not target.instruction_supported(inst.operation.name, qubits):
+            raise ValueError(
+                f"the instruction {inst.operation.name} on qubits {qubits} is not supported by {device.name}"
+            )
 
 
 def run_executor(params: dict[str, Any], device: Device, seed: int, sampler: Sampler = sample) -> Answer:
@@ -55,6 +75,7 @@ def run_executor(params: dict[str, Any], device: Device, seed: int, sampler: Sam
     items, executions = [], 0
     for index, item in enumerate(program.items):
         shape, values, extras = item_values(item, rng)
+        check(item.circuit, values, device)
         bits = sampler(item.circuit, values, program.shots, device, seed + index)
         tensors = extras | {name: array.reshape(*shape, *array.shape[1:]) for name, array in bits.items()}
         items.append({name: tensor_json(tensor) for name, tensor in tensors.items()})
@@ -85,8 +106,7 @@ def item_values(item: Any, rng: np.random.Generator) -> tuple[tuple[int, ...], n
 
 def tensor_json(array: np.ndarray) -> dict[str, Any]:
     """Encode an array as the executor's results are encoded."""
-    common = importlib.import_module("ibm_quantum_schemas.common")
-    return common.CompressedTensorModel.from_numpy(np.ascontiguousarray(array)).model_dump()
+    return CompressedTensorModel.from_numpy(np.ascontiguousarray(array)).model_dump()
 
 
 def run_estimator(params: dict[str, Any], device: Device, seed: int, sampler: Sampler = sample) -> Answer:
@@ -98,9 +118,14 @@ def run_estimator(params: dict[str, Any], device: Device, seed: int, sampler: Sa
         shots = shots_of(pub.precision, options)
         theta = pub.parameter_values.as_array(circuit.parameters)
         rows = theta.reshape(prod(theta.shape[:-1]), circuit.num_parameters)
+        check(circuit, rows, device)
         terms, spent = expectation_of_terms(circuit, pub.observables, rows, shots, device, seed + 1000 * index, sampler)
         executions += spent
-        results.append(PubResult(estimates(pub, theta.shape[:-1], terms, shots), {"shots": shots, "target_precision": pub.precision}))
+        results.append(
+            PubResult(
+                estimates(pub, theta.shape[:-1], terms, shots), {"shots": shots, "target_precision": pub.precision}
+            )
+        )
     return Answer(json.dumps(PrimitiveResult(results, {"version": 2}), cls=RuntimeEncoder), executions)
 
 
@@ -155,8 +180,6 @@ def group_by_basis(terms: list[str]) -> Iterator[tuple[dict[int, str], list[str]
 
 def in_basis(circuit: QuantumCircuit, basis: dict[int, str]) -> QuantumCircuit:
     """Return the circuit with the basis's qubits measured, in ascending order, into a register ``basis``."""
-    from qiskit.circuit import ClassicalRegister
-
     measured = circuit.copy()
     register = ClassicalRegister(len(basis), "basis")
     measured.add_register(register)
@@ -190,6 +213,7 @@ def run_sampler(params: dict[str, Any], device: Device, seed: int, sampler: Samp
         theta = pub.parameter_values.as_array(circuit.parameters)
         shape = theta.shape[:-1]
         rows = theta.reshape(prod(shape), circuit.num_parameters)
+        check(circuit, rows, device)
         bits = sampler(circuit, rows, pub.shots, device, seed + index)
         fields = {
             name: BitArray.from_bool_array(array.reshape(*shape, *array.shape[1:]), order="little")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-import struct
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import misbehave
 from .account import CRN, Account
 from .faults import Fault, FaultScript
 from .programs import all_zeros
@@ -19,14 +19,8 @@ from .records import Clock, Job, RequestLog, RequestRecord
 from .routes import PREFIX, Request, Response, respond
 from .service import Service
 from .simulate import sample
-from .spoil import SPOILERS
 
-HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 SAMPLERS = {"aer": sample, "zeros": all_zeros}
-
-
-class Hangup(Exception):
-    """The connection is to be closed without an answer."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -50,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
             response = owner.answer(request, fault, self.connection)
             status = response.status
             self._send(response, cut=fault is not None and fault.name == "cut_body")
-        except (Hangup, ConnectionError):
+        except (misbehave.Hangup, ConnectionError):
             self.close_connection = True
         finally:
             owner.requests.add(
@@ -69,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(response.body[: len(response.body) // 2] if cut else response.body)
         if cut:
-            raise Hangup
+            raise misbehave.Hangup
 
     def log_message(self, *args: Any) -> None:
         """Say nothing; the server keeps its own log."""
@@ -83,7 +77,25 @@ class _Listener(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], owner: RuntimeServer):
         self.owner = owner
+        self._open: set[socket.socket] = set()
         super().__init__(address, Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Remember each connection, so that all can be cut."""
+        connection, address = super().get_request()
+        self._open.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection that ends."""
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def cut_all(self) -> None:
+        """Break the connections that clients keep open."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Keep quiet about connections that the client or a fault has broken."""
@@ -133,11 +145,12 @@ class RuntimeServer:
         return self
 
     def refuse(self) -> None:
-        """Let nobody connect until ``start`` is called again. Jobs go on."""
+        """Cut all connections and take no new one until ``start`` is called again. Jobs go on."""
         listener, self._listener = self._listener, None
         if listener:
             listener.shutdown()
             listener.server_close()
+            listener.cut_all()
 
     def stop(self) -> None:
         """Go away for good; what is stalled lets go."""
@@ -156,9 +169,17 @@ class RuntimeServer:
     def environment(self, mode: str = "direct") -> dict[str, str]:
         """Return the variables that point an unmodified client here, ``direct`` or as its ``proxy``."""
         here = f"http://127.0.0.1:{self._port}"
-        common = {"QISKIT_IBM_TOKEN": self._token, "QISKIT_IBM_INSTANCE": CRN, "QISKIT_IBM_CHANNEL": "ibm_quantum_platform"}
+        common = {
+            "QISKIT_IBM_TOKEN": self._token,
+            "QISKIT_IBM_INSTANCE": CRN,
+            "QISKIT_IBM_CHANNEL": "ibm_quantum_platform",
+        }
         if mode == "direct":
-            urls = {"QISKIT_IBM_URL": here + "/experimental/api/v1", "IAM_URL": here, "QISKIT_FUNCTIONS_EXPERIMENTAL": "1"}
+            urls = {
+                "QISKIT_IBM_URL": here + "/experimental/api/v1",
+                "IAM_URL": here,
+                "QISKIT_FUNCTIONS_EXPERIMENTAL": "1",
+            }
             return common | urls | {"no_proxy": "127.0.0.1"}
         if mode == "proxy":
             urls = {"QISKIT_IBM_URL": "http://cloud.test", "IAM_URL": "http://iam.cloud.test"}
@@ -204,74 +225,39 @@ class RuntimeServer:
     def queue_seconds(self, seconds: float) -> None:
         self.service.queue_seconds = seconds
 
+    def hold(self) -> None:
+        """Keep every job in the queue, until ``release``."""
+        self.queue_seconds = float("inf")
+
+    def release(self) -> None:
+        """Let the queue go."""
+        self.queue_seconds = 0.0
+
+    def revoke_token(self, revoked: bool = True) -> None:
+        """Let the API key and all tokens issued for it count no more (or again)."""
+        self.account.revoked = revoked
+
+    def recalibrate(self, device: str, *, factor: float = 1.5) -> None:
+        """Publish a new calibration of a device, readout errors times ``factor``."""
+        self.service.device(device).recalibrate(self.clock.now(), factor=factor)
+
     # --- answering ----------------------------------------------------------------------------------------------
 
     def answer(self, request: Request, fault: Fault | None, connection: socket.socket) -> Response:
         """Answer a request the way its fault, if any, wants it."""
-        if fault is None or fault.name == "job":
-            return respond(self.service, self.account, request)
-        if not fault.comes_after:
-            early = self._misbehave_before(fault, connection)
-            return early or respond(self.service, self.account, request)
-        return self._misbehave_after(fault, respond(self.service, self.account, request), connection)
-
-    def _misbehave_before(self, fault: Fault, connection: socket.socket) -> Response | None:
-        """Fail without carrying the request out; None where it is only late."""
-        match fault.name:
-            case "status":
-                return Response.of({"errors": [{"code": 0, "message": "injected"}]}, int(fault.argument))
-            case "401":
-                return Response.of({"errors": [{"code": 1200, "message": "The token has expired"}]}, 401)
-            case "429":
-                wait = fault.argument.partition("=")[2]
-                body = Response.of({"errors": [{"code": 1212, "message": "Too many requests"}]}, 429)
-                body.headers = {"Retry-After": wait} if wait else {}
-                return body
-            case "stall" | "delay":
-                self._stopping.wait(float(fault.argument) if fault.argument else None)
-                if self._stopping.is_set():
-                    raise Hangup
-                return None
-            case "refuse":
-                threading.Thread(target=self._refuse_for, args=(float(fault.argument or 1),), daemon=True).start()
-                reset(connection)
-            case "reset":
-                reset(connection)
-        raise Hangup
-
-    def _misbehave_after(self, fault: Fault, response: Response, connection: socket.socket) -> Response:
-        """Carry the request out, then fail."""
-        match fault.name:
-            case "status_after_accept":
-                return Response.of({"errors": [{"code": 0, "message": "injected"}]}, int(fault.argument))
-            case "html":
-                return Response(200, HTML, "text/html")
-            case "empty":
-                return Response(200, b"", response.content_type)
-            case "garbage":
-                return Response(200, response.body[: len(response.body) // 2], response.content_type)
-            case "unknown_status":
-                body = response.body.replace(b'"Completed"', b'"Pondering"').replace(b'"Queued"', b'"Pondering"')
-                return Response(response.status, body.replace(b'"Running"', b'"Pondering"'))
-            case "cut_body":
-                return response
-            case "nan" | "wrong_shape" | "missing_pub":
-                if response.status == 200 and response.body:
-                    response.body = SPOILERS[fault.name](response.body.decode()).encode()
-                return response
-            case "stall_after":
-                self._stopping.wait()
-            case "reset_after":
-                reset(connection)
-        raise Hangup
+        early = None
+        if fault and fault.name == "refuse":
+            seconds = float(fault.argument or 1)
+            threading.Thread(target=self._refuse_for, args=(seconds,), daemon=True).start()
+        if fault and fault.name != "job" and not fault.comes_after:
+            early = misbehave.before(fault, connection, self._stopping)
+        response = early or respond(self.service, self.account, request)
+        if fault and fault.comes_after:
+            response = misbehave.after(fault, response, connection, self._stopping)
+        return response
 
     def _refuse_for(self, seconds: float) -> None:
         self.refuse()
-        time.sleep(seconds)
+        self._stopping.wait(seconds)
         if not self._stopping.is_set():
             self.start()
-
-
-def reset(connection: socket.socket) -> None:
-    """Make the connection's end a TCP reset."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

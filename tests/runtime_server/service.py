@@ -85,9 +85,9 @@ class Service:
             if job.status == "Running" and job.id not in self._asked_to_run:
                 self._asked_to_run.add(job.id)
                 self._pool.submit(self._execute, job)
-            if job.status == "Running" and job.result is not None:
-                if (now - job.running).total_seconds() >= self.run_seconds:
-                    self._finish(job, "Completed")
+            run_for = (now - (job.running or now)).total_seconds()
+            if job.status == "Running" and job.result is not None and run_for >= self.run_seconds:
+                self._finish(job, "Completed")
 
     def _execute(self, job: Job) -> None:
         """Run a job's program in the worker thread."""

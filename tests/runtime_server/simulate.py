@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from qiskit.circuit import CircuitInstruction, ParameterExpression, QuantumCircuit
-from qiskit.quantum_info import PTM, Operator, SuperOp
+from qiskit.circuit import CircuitInstruction, Instruction, ParameterExpression, QuantumCircuit
+from qiskit.quantum_info import Operator
 from qiskit_aer import AerSimulator
-from qiskit_aer.noise.device.models import basic_device_gate_errors
 
-from .devices import Device
+from .devices import Device, pauli_matrix
 
 MAX_DENSITY_QUBITS = 9
 LONE_ROTATIONS = {"rz": (1, 2), "rx": (2, 3), "ry": (3, 1)}  # the Bloch components that the rotation mixes
@@ -29,9 +28,7 @@ class Group:
     instructions: list[CircuitInstruction]
 
 
-def sample(
-    circuit: QuantumCircuit, values: np.ndarray, shots: int, device: Device, seed: int
-) -> dict[str, np.ndarray]:
+def sample(circuit: QuantumCircuit, values: np.ndarray, shots: int, device: Device, seed: int) -> dict[str, np.ndarray]:
     """Run ``circuit`` at each row of ``values`` (N, P) and return the bits by register.
 
     Returns:
@@ -90,7 +87,7 @@ def is_lone(group: Group) -> bool:
 def lone_probability(circuit: QuantumCircuit, group: Group, values: np.ndarray, device: Device) -> np.ndarray:
     """Return P(1) of one qubit's measurement at each row of ``values``, gate and readout errors included."""
     qubit = group.qubits[0]
-    noise = gate_noise(device, qubit)
+    noise = device.lone_noise(qubit)
     state = np.tile([1.0, 0.0, 0.0, 1.0], (len(values), 1))  # 1, x, y, z
     for inst in group.instructions[:-1]:
         state = apply_to_bloch(inst.operation, state, circuit, values, device, qubit)
@@ -102,7 +99,7 @@ def lone_probability(circuit: QuantumCircuit, group: Group, values: np.ndarray, 
 
 
 def apply_to_bloch(
-    operation, state: np.ndarray, circuit: QuantumCircuit, values: np.ndarray, device: Device, qubit: int
+    operation: Instruction, state: np.ndarray, circuit: QuantumCircuit, values: np.ndarray, device: Device, qubit: int
 ) -> np.ndarray:
     """Apply one noiseless operation to the Bloch vectors (N, 4)."""
     if operation.name == "reset":
@@ -119,9 +116,11 @@ def apply_to_bloch(
     return new
 
 
-def relax(state: np.ndarray, delay, device: Device, qubit: int) -> np.ndarray:
+def relax(state: np.ndarray, delay: Instruction, device: Device, qubit: int) -> np.ndarray:
     """Let the Bloch vectors relax during a delay."""
-    seconds = delay.duration * (device.fake.target.dt if delay.unit == "dt" else {"s": 1, "us": 1e-6, "ns": 1e-9}[delay.unit])
+    seconds = delay.duration * (
+        device.fake.target.dt if delay.unit == "dt" else {"s": 1, "us": 1e-6, "ns": 1e-9}[delay.unit]
+    )
     known = device.fake.target.qubit_properties[qubit]
     keep1, keep2 = np.exp(-seconds / known.t1), np.exp(-seconds / min(known.t2, 2 * known.t1))
     return np.column_stack([state[:, 0], keep2 * state[:, 1], keep2 * state[:, 2], 1 - keep1 * (1 - state[:, 3])])
@@ -135,20 +134,6 @@ def evaluate(angle: float | ParameterExpression, circuit: QuantumCircuit, values
     if angle in columns:
         return values[:, columns[angle]]
     return np.array([float(angle.bind({p: row[columns[p]] for p in angle.parameters})) for row in values])
-
-
-def gate_noise(device: Device, qubit: int) -> dict[str, np.ndarray]:
-    """Return the Pauli transfer matrix of the error after each one-qubit gate of a qubit."""
-    cache = device.__dict__.setdefault("_gate_noise", {})
-    if qubit not in cache:
-        errors = basic_device_gate_errors(target=device.cropped((qubit,)))
-        cache[qubit] = {name: pauli_matrix(SuperOp(error)) for name, _, error in errors}
-    return cache[qubit]
-
-
-def pauli_matrix(channel: Operator | SuperOp) -> np.ndarray:
-    """Return a one-qubit channel as a real 4 x 4 matrix on (1, x, y, z)."""
-    return np.real(PTM(channel).data)
 
 
 def sample_with_aer(
@@ -170,11 +155,9 @@ def sample_with_aer(
     binds = {parameter: values[:, column[parameter]].tolist() for parameter in cropped.parameters}
     if binds:
         result = simulator.run(cropped, parameter_binds=[binds], shots=shots).result()
-        counts = [result.get_counts(index) for index in range(len(values))]
     else:  # without a parameter the rows differ by chance only
         result = simulator.run([cropped] * len(values), shots=shots).result()
-        counts = [result.get_counts(index) for index in range(len(values))]
-    return np.stack([spread(count, len(measured), rng) for count in counts])
+    return np.stack([spread(result.get_counts(row), len(measured), rng) for row in range(len(values))])
 
 
 def crop_circuit(circuit: QuantumCircuit, group: Group, measured: Sequence[int]) -> QuantumCircuit:

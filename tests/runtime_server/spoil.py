@@ -15,9 +15,11 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 
 def with_nan(array: np.ndarray) -> np.ndarray:
-    """Replace the first entry along the first axis that has more than one by NaN."""
-    spoiled = array.astype(float)
-    spoiled[(..., 0) if spoiled.ndim else ()] = np.nan
+    """Put NaN where it spoils every value: into each first shot of bits, into all of anything else."""
+    if array.dtype != bool:
+        return np.full(array.shape, np.nan)
+    spoiled = array.astype(np.float16)
+    spoiled[..., :1, :] = np.nan
     return spoiled
 
 

@@ -1,6 +1,7 @@
 """Where downloads, teachers and logits are kept, and how a file gets there whole or not at all."""
 
 import os
+import threading
 from pathlib import Path
 
 import platformdirs
@@ -29,7 +30,7 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: If the folder can't be written or is full; nothing is left aside.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with aside.open("wb") as file:
             file.write(content)

@@ -1,0 +1,42 @@
+import tarfile
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+
+from qkd_qiskit.classical._torchvision import import_torchvision
+from qkd_qiskit.classical.datasets import load_dataset
+from qkd_qiskit.exceptions import DataError
+from tests.classical.idx_files import write_cifar10
+
+
+def test_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar10(tmp_path, monkeypatch)
+    data = load_dataset("cifar10", data_dir=tmp_path, classes="0,4", validation_fraction=0.2)
+    assert data.image_shape == (3, 32, 32)
+    assert (len(data.teacher_train), len(data.validation), len(data.test)) == (16, 4, 4)
+
+
+def test_damaged_batch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = write_cifar10(tmp_path, monkeypatch)
+    (batches / "data_batch_3").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="is damaged"):
+        load_dataset("cifar10", data_dir=tmp_path)
+
+
+def test_archive_is_unpacked_into_the_cache(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = write_cifar10(tmp_path / "unpacked", monkeypatch)
+    given = tmp_path / "given"
+    given.mkdir()
+    source = import_torchvision().datasets.CIFAR10
+    with tarfile.open(given / source.filename, "w:gz") as archive:
+        archive.add(batches, arcname=source.base_folder)
+    monkeypatch.setattr(source, "tgz_md5", md5((given / source.filename).read_bytes()).hexdigest())
+    for _ in range(2):
+        assert len(load_dataset("cifar10", data_dir=given).test) == 20
+    assert [path.name for path in given.iterdir()] == [source.filename]
+    assert (cache / "data" / source.base_folder).is_dir()
+
+    (given / source.filename).write_bytes(b"damaged")
+    with pytest.raises(DataError, match="its MD5 is not"):
+        load_dataset("cifar10", data_dir=given)

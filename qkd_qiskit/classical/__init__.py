@@ -1,1 +1,1 @@
-
+"""The classical side: images, teachers, and the reduction in front of a circuit. Imports torch, never Qiskit."""

@@ -1,0 +1,219 @@
+"""The quantum student: images -> features -> angles -> EstimatorQNN (through TorchConnector) -> head -> logits."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from qiskit_machine_learning.connectors import TorchConnector
+from torch import nn
+
+from qkd_qiskit.classical.reduction import ImageShape, build_reduction
+from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.quantum.ansatz import build_ansatz
+from qkd_qiskit.quantum.circuit import StudentCircuit, build_circuit
+from qkd_qiskit.quantum.encoding import Encoding, build_encoding
+from qkd_qiskit.quantum.heads import build_head
+from qkd_qiskit.quantum.observables import build_observables
+from qkd_qiskit.suggestions import choose
+
+QuantumLayer = Callable[[StudentCircuit, np.ndarray], TorchConnector]
+"""Makes the layer that is trained from a circuit and its initial weights `(P,)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentBlueprint:
+    """What a student is, before any weight or device: enough to build it, to load it, and to compile its circuit.
+
+    Attributes:
+        kind: one of `STUDENTS`.
+        num_qubits: `Q`.
+        layers: entangling layers of the ansatz (`qnn` only).
+        reduction: see `qkd_qiskit.classical.reduction` (`qnn` only).
+        encoding: see `qkd_qiskit.quantum.encoding` (`qnn` only).
+        observables: see `qkd_qiskit.quantum.observables` (`qnn` only; `hybrid` needs all parities).
+        head: see `qkd_qiskit.quantum.heads`.
+        angle_range: largest angle in radians of bounded encodings.
+        image_shape: `(C, H, W)`.
+        num_classes: `K`.
+    """
+
+    kind: str = "qnn"
+    num_qubits: int = 4
+    layers: int = 2
+    reduction: str = "linear"
+    encoding: str = "amplitude"
+    observables: str = "parities"
+    head: str = "affine"
+    angle_range: float = math.pi / 2
+    image_shape: ImageShape
+    num_classes: int
+
+    def encode(self) -> Encoding:
+        """Build the encoding."""
+        name = "hadamard_angle" if self.kind == "hybrid" else self.encoding
+        return build_encoding(name, self.num_qubits, angle_range=self.angle_range)
+
+    def build_circuit(self) -> StudentCircuit:
+        """Build the logical circuit, its parameters and observables.
+
+        Raises:
+            ConfigurationError: a name is unknown, or a number does not fit.
+        """
+        choose("student", self.kind, STUDENTS)
+        if not 1 <= self.num_qubits <= 12:
+            raise ConfigurationError(f"a student has 1 to 12 qubits, not {self.num_qubits}; give --qubits 4, say")
+        if self.layers < 0:
+            raise ConfigurationError(f"an ansatz has 0 or more layers, not {self.layers}")
+        hybrid = self.kind == "hybrid"
+        ansatz = None if hybrid else build_ansatz(self.num_qubits, self.layers)
+        observables = build_observables("parities" if hybrid else self.observables, self.num_qubits)
+        return build_circuit(self.encode(), ansatz, observables)
+
+
+def build_student(
+    blueprint: StudentBlueprint,
+    quantum_layer: QuantumLayer,
+    *,
+    circuit: StudentCircuit | None = None,
+    seed: int = 0,
+) -> QuantumStudent:
+    """Build a student with fresh weights.
+
+    Args:
+        blueprint: what to build.
+        quantum_layer: makes the trainable layer; it decides simulator, noise and gradient.
+        circuit: the circuit to train, e.g. compiled for a device; the logical one if `None`.
+        seed: decides every initial weight.
+
+    Raises:
+        ConfigurationError: a name is unknown, or features and qubits don't fit.
+    """
+    circuit = circuit or blueprint.build_circuit()
+    encoding = blueprint.encode()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        features = choose("student", blueprint.kind, STUDENTS)(blueprint, encoding.num_features)
+        head = build_head(blueprint.head, blueprint.num_qubits, len(circuit.observables), blueprint.num_classes)
+        weights = torch.empty(len(circuit.weight_params)).uniform_(-math.pi / 4, math.pi / 4)
+    return QuantumStudent(blueprint, circuit, features, encoding, quantum_layer(circuit, weights.numpy()), head)
+
+
+class QuantumStudent(nn.Module):
+    """A student network around one quantum layer.
+
+    Attributes:
+        blueprint: what it was built from.
+        circuit: the circuit that is trained.
+        features: images `(N, C, H, W)` to features `(N, F)`.
+        encoding: features to angles `(N, A)`.
+        quantum: angles to expectation values `(N, O)`.
+        head: expectation values to logits `(N, K)`.
+    """
+
+    def __init__(
+        self,
+        blueprint: StudentBlueprint,
+        circuit: StudentCircuit,
+        features: nn.Module,
+        encoding: Encoding,
+        quantum: TorchConnector,
+        head: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.blueprint = blueprint
+        self.circuit = circuit
+        self.features = features
+        self.encoding = encoding
+        self.quantum = quantum
+        self.head = head
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images `(N, C, H, W)` to logits `(N, K)` through `TorchConnector`."""
+        angles = self.encoding.angles(self.features(images))
+        return self.head(self.quantum(angles).to(images.dtype))
+
+    def parameter_values(self, images: torch.Tensor, *, batch_size: int = 1024) -> np.ndarray:
+        """Return what a backend has to bind to evaluate these images.
+
+        Args:
+            images: `(N, C, H, W)`.
+            batch_size: images a pass; it does not change the values.
+
+        Returns:
+            `(N, A + P)` float64, columns in the order of `circuit.parameters`.
+
+        Raises:
+            ConfigurationError: a value is not finite.
+        """
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            angles = [self.encoding.angles(self.features(part).double()) for part in images.split(batch_size)]
+        self.train(was_training)
+        return self.circuit.parameter_values(torch.cat(angles).numpy(), self.quantum_weights)
+
+    @property
+    def quantum_weights(self) -> np.ndarray:
+        """The circuit's trained weights, `(P,)` float64."""
+        return self.quantum.weight.detach().cpu().double().numpy()
+
+    def classify(self, expectation_values: np.ndarray) -> np.ndarray:
+        """Apply the head to measured or simulated expectation values.
+
+        Args:
+            expectation_values: `(N, O)`.
+
+        Returns:
+            Logits `(N, K)` in float64.
+
+        Raises:
+            ConfigurationError: the number of columns is not `O`.
+        """
+        values = torch.as_tensor(np.asarray(expectation_values), dtype=torch.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.circuit.observables):
+            raise ConfigurationError(
+                f"expectation values have shape {tuple(values.shape)}; this student measures "
+                f"(N, {len(self.circuit.observables)})"
+            )
+        head = copy.deepcopy(self.head).double().eval()
+        with torch.no_grad():
+            return head(values).numpy()
+
+    def num_weights(self) -> dict[str, int]:
+        """Count trainable weights by part: `features`, `quantum`, `head`."""
+        parts = {"features": self.features, "quantum": self.quantum, "head": self.head}
+        return {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
+
+
+def _qnn_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
+    return build_reduction(blueprint.reduction, blueprint.image_shape, num_features)
+
+
+def _hybrid_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
+    """Build the small CNN of the paper's v1 student (arXiv 2311.13810), its input size inferred from the images."""
+    channels, height, width = blueprint.image_shape
+    flat = 20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2)
+    if flat <= 0:
+        raise ConfigurationError(f"the hybrid student needs images of at least 16 x 16 pixels, not {height} x {width}")
+    return nn.Sequential(
+        nn.Conv2d(channels, 10, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(10, 20, 5),
+        nn.Dropout2d(),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(flat, 50),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(50, num_features),
+    )
+
+
+STUDENTS: dict[str, Callable[[StudentBlueprint, int], nn.Module]] = {"qnn": _qnn_features, "hybrid": _hybrid_features}

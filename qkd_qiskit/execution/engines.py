@@ -1,0 +1,70 @@
+"""Engines: what evaluates the student's circuit, and its gradient, in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from qiskit_aer.noise import NoiseModel
+from qiskit_machine_learning.connectors import TorchConnector
+from qiskit_machine_learning.neural_networks import EstimatorQNN
+
+from qkd_qiskit.execution.aer import AerEstimator
+from qkd_qiskit.execution.parameter_shift import BatchedParameterShift
+from qkd_qiskit.quantum.circuit import StudentCircuit
+from qkd_qiskit.quantum.student import QuantumLayer
+from qkd_qiskit.suggestions import choose
+
+
+def build_quantum_layer(engine: str, noise_model: NoiseModel | None) -> QuantumLayer:
+    """Return a function that joins a circuit to torch.
+
+    Args:
+        engine: one of `ENGINES`: `exact` (this package's own, exact values and adjoint gradients, noise included) or
+            `aer` (Aer's simulators with the parameter-shift rule).
+        noise_model: noise on the circuit's own qubits; ideal if `None`.
+
+    Raises:
+        ConfigurationError: the engine is unknown.
+    """
+    build = choose("engine", engine, ENGINES)
+    return lambda circuit, weights: build(circuit, weights, noise_model)
+
+
+def _exact(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel | None) -> TorchConnector:
+    import torch
+
+    from qkd_qiskit.exact import ExactConnector, ExactEstimator, ExactEstimatorGradient
+
+    qnn = EstimatorQNN(
+        circuit=circuit.circuit,
+        observables=list(circuit.observables),
+        input_params=circuit.input_params,
+        weight_params=circuit.weight_params,
+        estimator=ExactEstimator(noise_model),
+        gradient=ExactEstimatorGradient(noise_model),
+        input_gradients=True,
+        default_precision=0.0,
+    )
+    return ExactConnector(qnn, weights, noise_model=noise_model, dtype=torch.float64)
+
+
+def _aer(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel | None) -> TorchConnector:
+    estimator = AerEstimator(noise_model)
+    qnn = EstimatorQNN(
+        circuit=circuit.circuit,
+        observables=list(circuit.observables),
+        input_params=circuit.input_params,
+        weight_params=circuit.weight_params,
+        estimator=estimator,
+        gradient=BatchedParameterShift(estimator),
+        input_gradients=True,  # without it, TorchConnector gives the layer in front no gradient, silently
+        default_precision=0.0,
+    )
+    return TorchConnector(qnn, weights)
+
+
+ENGINES: dict[str, Callable[[StudentCircuit, np.ndarray, NoiseModel | None], TorchConnector]] = {
+    "exact": _exact,
+    "aer": _aer,
+}

@@ -1,1 +1,1 @@
-
+"""Distillation: losses, the training loop, checkpoints. Imports torch only."""

@@ -1,0 +1,327 @@
+"""Settings: TOML and options to frozen, validated values; an unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.files import digest_of
+from qkd_qiskit.suggestions import nearest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(_Section):
+    """Which images, and how they are split.
+
+    Attributes:
+        dataset: `digits`, `mnist`, `fashion_mnist` or `cifar10`.
+        classes: such as `0-7` or `0,3,6`; all if not given.
+        train_per_class: the student's training images of each class; all if not given.
+        validation_per_class: validation images of each class; all if not given.
+        test_per_class: test images of each class; the whole official test set if not given.
+        validation_fraction: share of the official training set that is kept for validation.
+        split_seed: decides the split; the run's own seed if not given.
+        data_dir: folder in torchvision's layout.
+    """
+
+    dataset: str = "digits"
+    classes: str | None = None
+    train_per_class: int | None = Field(default=None, ge=1)
+    validation_per_class: int | None = Field(default=None, ge=1)
+    test_per_class: int | None = Field(default=None, ge=1)
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    split_seed: int | None = Field(default=None, ge=0)
+    data_dir: str | None = None
+
+
+class TeacherSettings(_Section):
+    """The classical network that is distilled.
+
+    Attributes:
+        name: `lenet`, `alexnet`, `ensemble`, `none`, or a file.
+        epochs: of its own training; its usual number if not given.
+        batch_size: images a step.
+        learning_rate: Adam's largest; its usual one if not given.
+        seed: decides its weights, apart from the student's seed so that many students share one teacher.
+    """
+
+    name: str = "lenet"
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class StudentSettings(_Section):
+    """The quantum student; see `qkd_qiskit.quantum.StudentBlueprint`.
+
+    Attributes:
+        kind: `qnn` or `hybrid`.
+        qubits: `Q`.
+        layers: entangling layers of the ansatz.
+        reduction: `linear` or `average_pool`.
+        encoding: `amplitude` or `angle`.
+        observables: `parities` or `z`.
+        head: `affine` or `paper`.
+        angle_range: largest angle of bounded encodings, in radians.
+    """
+
+    kind: str = "qnn"
+    qubits: int = Field(default=4, ge=1, le=12)
+    layers: int = Field(default=2, ge=0)
+    reduction: str = "linear"
+    encoding: str = "amplitude"
+    observables: str = "parities"
+    head: str = "affine"
+    angle_range: float = Field(default=math.pi / 2, gt=0)
+
+
+class DistillationSettings(_Section):
+    """The loss; see `qkd_qiskit.distillation.Objective`.
+
+    Attributes:
+        loss: `kd`, `ce` or `paper`; if not given, `kd` with a teacher and `ce` without one.
+        temperature: softens both distributions.
+        alpha: weight of the teacher's term.
+    """
+
+    loss: str | None = None
+    temperature: float = Field(default=4.0, gt=0)
+    alpha: float = Field(default=0.5, ge=0, le=1)
+
+
+class TrainingSettings(_Section):
+    """The training loop; see `qkd_qiskit.distillation.TrainingPlan`.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        learning_rate: Adam's largest.
+        schedule: `cosine`, `one_cycle` or `constant`.
+        clip: largest gradient norm; 0 switches clipping off.
+        weight_decay: decoupled weight decay.
+        engine: what evaluates the circuit in training: `exact`, or `aer`, Aer with batched parameter shift.
+        probe: samples of the first batch that are checked against Aer before training starts.
+    """
+
+    epochs: int = Field(default=40, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-2, gt=0)
+    schedule: str = "cosine"
+    clip: float = Field(default=1.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    engine: Literal["exact", "aer"] = "exact"
+    probe: int = Field(default=4, ge=1)
+
+
+class NoiseSettings(_Section):
+    """A noise model by numbers; see `qkd_qiskit.execution.NoiseNumbers`."""
+
+    depolarizing_1q: float = Field(default=0.0, ge=0, le=1)
+    depolarizing_2q: float = Field(default=0.0, ge=0, le=1)
+    readout: float | tuple[float, float] = 0.0
+    t1_us: float = Field(default=0.0, ge=0)
+    t2_us: float = Field(default=0.0, ge=0)
+    gate_time_1q_ns: float = Field(default=60.0, gt=0)
+    gate_time_2q_ns: float = Field(default=660.0, gt=0)
+
+
+class BackendSettings(_Section):
+    """A place where a circuit can run: one `backends/*.toml`.
+
+    Attributes:
+        name: what the user types after `--backend`.
+        kind: `aer` (simulator), `fake` (a device's stored snapshot, simulated) or `ibm` (the account's device).
+        description: one line for `qkd-qiskit backends`.
+        device: the device whose circuit and calibration are used (`fake_brisbane`, `ibm_brisbane`); none if empty.
+        noise: for `aer`, a fake device's name or a table of numbers; no noise if empty.
+        noise_scale: multiplies error rates and divides T1 and T2.
+        shots: measurements a sample; 0 is exact (simulators only).
+        mode: `auto`, `session`, `batch` or `job` (`ibm` only).
+        resilience_level: of Runtime's Estimator, 0 to 2 (`ibm` only).
+        max_qpu_seconds: `max_execution_time` of each job (`ibm` only).
+        wait_hours: how long to wait for a result before giving up waiting; the job is not cancelled (`ibm` only).
+        layouts: transpiler seeds that are tried.
+        optimization_level: the transpiler's, 0 to 3.
+        transpile_seed: the first transpiler seed.
+    """
+
+    name: str
+    kind: Literal["aer", "fake", "ibm"]
+    description: str = ""
+    device: str = ""
+    noise: str | NoiseSettings = ""
+    noise_scale: float = Field(default=1.0, ge=0)
+    shots: int = Field(default=0, ge=0)
+    mode: Literal["auto", "session", "batch", "job"] = "auto"
+    resilience_level: Literal[0, 1, 2] = 0
+    max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
+    wait_hours: float = Field(default=24.0, gt=0)
+    layouts: int = Field(default=16, ge=1)
+    optimization_level: Literal[0, 1, 2, 3] = 3
+    transpile_seed: int = Field(default=0, ge=0)
+
+
+class Settings(_Section):
+    """Everything that decides a training run.
+
+    Attributes:
+        seed: decides the split, the initial weights, the order of the images, and every sampled number.
+        data: which images.
+        teacher: what is distilled.
+        student: what is trained.
+        distillation: the loss.
+        training: the loop.
+        backend: where the circuit runs.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    data: DataSettings = DataSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    student: StudentSettings = StudentSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    training: TrainingSettings = TrainingSettings()
+    backend: BackendSettings
+
+    @property
+    def loss(self) -> str:
+        """The loss with its default filled in."""
+        return self.distillation.loss or ("ce" if self.teacher.name == "none" else "kd")
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the settings that change the result; where the images lie and descriptions do not."""
+        content = self.model_dump(mode="json")
+        content["data"].pop("data_dir")
+        content["backend"].pop("description")
+        return digest_of(content)
+
+
+class EvaluationSettings(_Section):
+    """One `[[evaluate]]` table of a job file.
+
+    Attributes:
+        backend: a backend's name, or a table `{name = ..., key = ...}` that changes some of its settings.
+        samples: test images, drawn in equal parts from the classes; all if not given.
+        shots: measurements a sample; the backend's own number if not given.
+    """
+
+    backend: str | dict[str, Any]
+    samples: int | None = Field(default=None, ge=1)
+    shots: int | None = Field(default=None, ge=1)
+
+
+class JobSettings(_Section):
+    """A job file: a training run and the evaluations that follow it.
+
+    Attributes:
+        description: one line.
+        out: the run directory; `runs/<name of the file>` if not given.
+        report: whether to write `report.html` at the end.
+        train: a table like `Settings`, in which `backend` may be a name.
+        evaluate: the evaluations, in order.
+    """
+
+    description: str = ""
+    out: str | None = None
+    report: bool = True
+    train: dict[str, Any] = {}
+    evaluate: tuple[EvaluationSettings, ...] = ()
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"distillation": {"loss": "paper", "temperature": 3.0, "alpha": 0.9}},
+}
+"""Named sets of settings; `paper` is the distillation loss of arXiv 2311.13810 exactly as its public code has it."""
+
+
+def validate(section: type[BaseModel], content: Mapping[str, Any], source: str) -> Any:
+    """Check plain data and turn it into settings.
+
+    Args:
+        section: one of the classes here.
+        content: what was read.
+        source: where from, for the message.
+
+    Raises:
+        ConfigurationError: an unknown key (the nearest known one is named) or a value out of range.
+    """
+    try:
+        return section.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(_explain(section, item) for item in _innermost(error.errors()))
+        raise ConfigurationError(f"{source}: {problems}") from error
+
+
+def _innermost(problems: Sequence[Any]) -> list[dict[str, Any]]:
+    """Keep, of the complaints about one key that may be a text or a table, those that go furthest into it."""
+    deepest: dict[tuple, list[dict[str, Any]]] = {}
+    for problem in problems:
+        where = tuple(part for part in problem["loc"] if part not in ("str", "float", "NoiseSettings"))
+        group = deepest.setdefault(where[:2] if where[:1] == ("backend",) else where[:1], [])
+        if group and len(where) > len(group[0]["loc"]):
+            group.clear()
+        if not group or len(where) == len(group[0]["loc"]):
+            group.append({**problem, "loc": where})
+    return [problem for group in deepest.values() for problem in group]
+
+
+def _explain(section: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    where = [str(part) for part in problem["loc"]]
+    if problem["type"] != "extra_forbidden":
+        return f"{'.'.join(where)} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    known = _fields_at(section, where[:-1])
+    return f"unknown key {'.'.join(where)!r}{nearest(where[-1], known)}; known here: {', '.join(known)}"
+
+
+def _fields_at(section: type[BaseModel], where: list[str]) -> list[str]:
+    for part in where:
+        annotation = section.model_fields[part].annotation if part in section.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        nested = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        if nested:
+            section = nested[0]
+    return list(section.model_fields)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested tables with the second laid over the first."""
+    merged = dict(base)
+    for key, value in over.items():
+        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both_tables else value
+    return merged
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Turn `--set section.key=value` options into a nested table; values are read as TOML, else as plain text.
+
+    Raises:
+        ConfigurationError: an option has no `=` or no key.
+    """
+    table: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigurationError(f"--set {assignment!r}: write section.key=value, e.g. --set training.clip=0.5")
+        nested: Any = _parse_value(text.strip())
+        for part in reversed(key.strip().split(".")):
+            nested = {part: nested}
+        table = merge(table, nested)
+    return table
+
+
+def _parse_value(text: str) -> Any:
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

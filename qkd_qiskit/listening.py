@@ -1,0 +1,21 @@
+"""Following along: the flow tells a listener what happens; the listener decides what to show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Listener:
+    """Hears everything and shows nothing; subclass it to show something."""
+
+    def say(self, text: str) -> None:
+        """Hear one line about a phase that begins or a fact worth knowing."""
+
+    def step(self, facts: dict[str, Any]) -> None:
+        """Hear of a training step: epoch, step, steps, loss, samples, seconds."""
+
+    def epoch(self, facts: dict[str, Any], epochs: int) -> None:
+        """Hear of a finished epoch, as it stands in `metrics.jsonl`, and of how many there will be."""
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Hear how far a task is."""

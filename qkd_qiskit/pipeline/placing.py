@@ -1,0 +1,157 @@
+"""A student on a backend: built, compiled for it, with the layer that trains it, and checked against Aer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from qiskit_aer.noise import NoiseModel
+
+from qkd_qiskit.classical.images import Dataset
+from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
+from qkd_qiskit.exceptions import BackendError, ConfigurationError
+from qkd_qiskit.execution.aer import evaluate_on_aer
+from qkd_qiskit.execution.compilation import CompiledCircuit
+from qkd_qiskit.execution.devices import Place, open_simulator
+from qkd_qiskit.execution.engines import build_quantum_layer
+from qkd_qiskit.execution.profiles import resolve_backend
+from qkd_qiskit.quantum import student as students
+from qkd_qiskit.quantum.circuit import StudentCircuit
+from qkd_qiskit.quantum.student import QuantumStudent, StudentBlueprint
+
+LARGEST_DIFFERENCE = 1e-6
+"""Above this difference from Aer, an exact engine must not train."""
+
+
+@dataclass(frozen=True)
+class PlacedStudent:
+    """A student and where it is trained.
+
+    Attributes:
+        student: the network.
+        logical: its circuit before compilation.
+        compiled: its circuit for the backend.
+        place: the backend.
+        noise: noise on the qubits in use; ideal if `None`.
+        classes: the original labels of classes `0 .. K-1`.
+        seed: decided its weights.
+    """
+
+    student: QuantumStudent
+    logical: StudentCircuit
+    compiled: CompiledCircuit
+    place: Place
+    noise: NoiseModel | None
+    classes: tuple[int, ...]
+    seed: int
+
+
+def build_student(
+    dataset: Dataset, *, backend: str | BackendSettings = "aer", engine: str = "exact", seed: int = 0, **student: Any
+) -> PlacedStudent:
+    """Build a quantum student for a data set and compile its circuit for a backend.
+
+    Args:
+        dataset: gives image shape and classes.
+        backend: a simulator's name or settings: `aer`, `aer_noisy`, any `fake_*`.
+        engine: `exact` or `aer`: what evaluates circuit and gradient in training.
+        seed: decides the initial weights.
+        **student: settings such as `qubits=4, layers=2, encoding="amplitude"`; see `StudentSettings`.
+
+    Raises:
+        ConfigurationError: a name is unknown, or numbers don't fit.
+        BackendError: the circuit doesn't fit the device.
+    """
+    settings = validate(StudentSettings, student, "student")
+    resolved = backend if isinstance(backend, BackendSettings) else resolve_backend(backend)
+    blueprint = make_blueprint(settings, dataset)
+    logical = blueprint.build_circuit()
+    place = open_training_place(resolved, settings.qubits)
+    return place_student(blueprint, logical, place.compile(logical), place, dataset.classes, engine=engine, seed=seed)
+
+
+def place_student(
+    blueprint: StudentBlueprint,
+    logical: StudentCircuit,
+    compiled: CompiledCircuit,
+    place: Place,
+    classes: tuple[int, ...],
+    *,
+    engine: str,
+    seed: int,
+) -> PlacedStudent:
+    """Join a blueprint and a compiled circuit into a student with fresh weights."""
+    noise = place.noise(compiled.physical_qubits)
+    layer = build_quantum_layer(engine, noise)
+    student = students.build_student(blueprint, layer, circuit=compiled.cropped, seed=seed)
+    return PlacedStudent(student, logical, compiled, place, noise, classes, seed)
+
+
+def make_blueprint(settings: StudentSettings, dataset: Dataset) -> StudentBlueprint:
+    """Turn settings and a data set's shape into a blueprint."""
+    return StudentBlueprint(
+        kind=settings.kind,
+        num_qubits=settings.qubits,
+        layers=settings.layers,
+        reduction=settings.reduction,
+        encoding=settings.encoding,
+        observables=settings.observables,
+        head=settings.head,
+        angle_range=settings.angle_range,
+        image_shape=dataset.image_shape,
+        num_classes=dataset.num_classes,
+    )
+
+
+def open_training_place(settings: BackendSettings, num_qubits: int) -> Place:
+    """Open a backend to train on.
+
+    Raises:
+        ConfigurationError: it is real hardware, or counts shots.
+    """
+    if settings.kind == "ibm":
+        raise ConfigurationError(
+            f"training on {settings.name} would need thousands of paid jobs; train with --backend aer_noisy (add "
+            f"--set backend.noise=fake_... for another device's noise) and then evaluate --backend {settings.name}"
+        )
+    return open_simulator(settings, num_qubits)
+
+
+def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
+    """Evaluate the student's layer and Aer on the same images.
+
+    Args:
+        placed: the student.
+        pixels: `(N, C, H, W)`.
+
+    Returns:
+        The largest difference between two expectation values.
+
+    Raises:
+        BackendError: it is above `LARGEST_DIFFERENCE`: engine and Aer disagree, so training would be on a wrong circuit.
+    """
+    student = placed.student
+    values = student.parameter_values(pixels)
+    reference, _ = evaluate_on_aer(placed.compiled.cropped, values, noise_model=placed.noise)
+    angles = torch.from_numpy(values[:, : len(student.circuit.input_params)])
+    with torch.no_grad():
+        own = student.quantum(angles).double().numpy()
+    difference = float(np.abs(own - reference).max())
+    if not difference <= LARGEST_DIFFERENCE:
+        raise BackendError(
+            f"the engine's expectation values differ from Aer's by {difference:.1e}, more than {LARGEST_DIFFERENCE:.0e}; "
+            "refusing to train. Give --engine aer, and report this with the run's config.json"
+        )
+    return difference
+
+
+def check_student(settings: Settings) -> None:
+    """Find contradictions between settings before anything is loaded.
+
+    Raises:
+        ConfigurationError: the loss needs a teacher and there is none.
+    """
+    if settings.loss != "ce" and settings.teacher.name == "none":
+        raise ConfigurationError(f"loss {settings.loss!r} needs a teacher; give --teacher lenet, or --loss ce")

@@ -1,0 +1,210 @@
+"""A run directory: what was asked, how it was run, what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from qkd_qiskit.config import Settings, validate
+from qkd_qiskit.exceptions import RunError
+from qkd_qiskit.files import append_json_line, read_json, write_json
+
+ROOT = Path("runs")
+PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "qiskit-machine-learning", "torch", "torchvision", "numpy")
+
+
+class RunDirectory:
+    """The folder of one training run and its evaluations.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line of JSON for each epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint after the newest epoch."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint after the epoch that was best on the validation images."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def circuits(self) -> Path:
+        """The logical and the ISA circuit."""
+        return self.path / "student.qpy"
+
+    @property
+    def result(self) -> Path:
+        """What came of the training; it exists when the training has ended."""
+        return self.path / "result.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """The folder of evaluations."""
+        return self.path / "evaluations"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training has ended."""
+        return self.result.exists()
+
+    def settings(self) -> Settings:
+        """Read the settings.
+
+        Raises:
+            RunError: this is not a run directory, or its config.json is damaged.
+        """
+        if not self.config.exists():
+            raise RunError(f"{self.path} is not a run directory (no config.json); runs are listed by `ls {ROOT}`")
+        return validate(Settings, read_json(self.config), str(self.config))
+
+    def start(self, settings: Settings) -> None:
+        """Make the folder and write what was asked.
+
+        Raises:
+            RunError: the folder holds another run, or can't be written.
+        """
+        if self.config.exists():
+            same = read_json(self.config) == settings.model_dump(mode="json")
+            hint = "it has these very settings: give --resume to go on" if same else "its settings differ"
+            raise RunError(f"{self.path} already holds a run ({hint}); choose another --out, nothing was changed")
+        try:
+            if self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+                raise RunError(f"{self.path} is not empty and not a run; choose another --out, nothing was changed")
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"can't make the run directory {self.path}: {error.strerror}; choose another --out"
+            ) from error
+        write_json(self.config, settings.model_dump(mode="json"))
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process from writing here.
+
+        Raises:
+            RunError: another process is writing, or the folder can't be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            with lock:
+                yield
+        except Timeout as error:
+            raise RunError(
+                f"another process is working in {self.path}; wait for it, or choose another --out"
+            ) from error
+        except PermissionError as error:
+            raise RunError(f"can't write in {self.path}: {error.strerror}; choose another --out") from error
+        except (FileExistsError, NotADirectoryError) as error:
+            raise RunError(f"{self.path} is, or lies in, a file and not a folder; choose another --out") from error
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Read the finished epochs; a half-written last line (a kill, a full disk) is left out."""
+        if not self.metrics.exists():
+            return []
+        epochs = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                epochs.append(json.loads(line))
+            except ValueError:
+                break
+        return epochs
+
+    def rewind_metrics(self, epoch: int) -> None:
+        """Forget epochs after the one a checkpoint was written for, so that each stands there once."""
+        kept = [line for line in self.read_metrics() if line["epoch"] <= epoch]
+        self.metrics.unlink(missing_ok=True)
+        for line in kept:
+            append_json_line(self.metrics, line)
+
+
+def choose_directory(settings: Settings) -> Path:
+    """Make up an unused run directory from the settings and the time."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{settings.data.dataset}-{settings.student.kind}-{Path(settings.backend.name).stem}-{stamp}"
+    candidates = (ROOT / (name if copy == 0 else f"{name}-{copy + 1}") for copy in range(1000))
+    return next(path for path in candidates if not path.exists())
+
+
+def find_run(name: str | None, *, finished: bool = True) -> RunDirectory:
+    """Find a run by path or by name under `runs/`; the latest one if no name is given.
+
+    Args:
+        name: what the user typed.
+        finished: whether the latest one must have a best checkpoint (else it must be unfinished).
+
+    Raises:
+        RunError: there is no such run; those there are get named.
+    """
+    known = sorted(ROOT.glob("*/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if name is None:
+        fitting = [RunDirectory(path.parent) for path in known]
+        fitting = [run for run in fitting if (run.best.exists() if finished else not run.is_finished)]
+        if not fitting:
+            wanted = "trained run" if finished else "unfinished run"
+            raise RunError(f"there is no {wanted} under {ROOT}/; make one with `qkd-qiskit train --backend aer_noisy`")
+        return fitting[0]
+    for path in (Path(name), ROOT / name):
+        if (path / "config.json").exists():
+            return RunDirectory(path)
+    latest = ", ".join(str(path.parent) for path in known[:5]) or "none yet"
+    raise RunError(f"there is no run {name!r}; the latest are: {latest}")
+
+
+def describe_environment(**more: Any) -> dict[str, Any]:
+    """Collect versions and platform; `more` is added as it is."""
+    return {
+        "versions": {name: _version(name) for name in ("qkd_qiskit", *PACKAGES)},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "git_revision": _git_revision(),
+        **more,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """Return the revision of the checkout that is running, if it is one."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

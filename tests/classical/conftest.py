@@ -1,6 +1,7 @@
 """Small data and a cache of its own for every test."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ import torch
 from qkd_qiskit.classical.datasets import Dataset, Images, load_dataset
 
 USER_DATA = os.environ.get("QKD_DATA_DIR")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from threads, and lose much to them where several tests run at once."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

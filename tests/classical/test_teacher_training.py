@@ -80,6 +80,18 @@ def test_logits_in_batches_are_those_at_once(tiny: Dataset, monkeypatch: pytest.
     assert not at_once.requires_grad
 
 
+def test_last_epochs_see_images_as_they_are(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifts: list[int] = []
+
+    def count(pixels: torch.Tensor, max_shift: int, generator: torch.Generator) -> torch.Tensor:
+        shifts.append(max_shift)
+        return pixels
+
+    monkeypatch.setattr(teacher_training, "shift_images", count)
+    train_teacher("lenet", tiny, TeacherTraining(epochs=4, batch_size=24, learning_rate=1e-3, seed=0))
+    assert shifts == [1, 1, 1, 0]
+
+
 def test_shift_moves_whole_images_by_at_most_so_much() -> None:
     pixels = torch.zeros(2, 1, 5, 5)
     pixels[:, :, 2, 2] = 1

@@ -1,6 +1,7 @@
 """The official images of each data set: where their files lie, how they are downloaded, read and checked."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,22 +162,34 @@ def _try_mirrors(torchvision: Any, urls: list[str], folder: Path, name: str, md5
 
 
 def _unpack_cifar10(folder: DataFolder, source: Any) -> Path:
-    """Return a folder that holds CIFAR-10's batches, unpacked into the cache where there is only the archive."""
-    archive, batches = folder.path / source.filename, folder.path / source.base_folder
-    if batches.is_dir():
+    """Return a folder that holds CIFAR-10's batches, downloaded or unpacked into the cache where they are missing."""
+    archive = folder.path / source.filename
+    if (folder.path / source.base_folder).is_dir():
         return folder.path
     if folder.download:
-        _download("CIFAR10", folder.path, lambda: source(folder.path, download=True))
+        _fill_aside(folder.path, source.base_folder, lambda aside: source(aside, download=True))
         return folder.path
     if not archive.is_file():
         raise DataError(_say_what_to_put("CIFAR10", folder.path, [source.filename, f"{source.base_folder}/"]))
-    datasets = import_torchvision().datasets
-    if not datasets.utils.check_integrity(str(archive), source.tgz_md5):
+    files = import_torchvision().datasets.utils
+    if not files.check_integrity(str(archive), source.tgz_md5):
         raise DataError(f"{archive} is damaged (its MD5 is not {source.tgz_md5}). Delete it and get it again.")
     target = locate_cache() / "data"
-    if not (target / source.base_folder).is_dir():
-        _download("CIFAR10", target, lambda: datasets.utils.extract_archive(str(archive), str(target)))
+    _fill_aside(target, source.base_folder, lambda aside: files.extract_archive(str(archive), aside))
     return target
+
+
+def _fill_aside(target: Path, name: str, fill: Callable[[str], Any]) -> None:
+    """Fill a folder beside the target and move what it got in place, so that `target/name` is whole if it's there."""
+
+    def fetch() -> None:
+        if not (target / name).is_dir():
+            with tempfile.TemporaryDirectory(dir=target, prefix=".part-") as aside:
+                fill(aside)
+                os.replace(Path(aside) / name, target / name)
+
+    if not (target / name).is_dir():
+        _download("CIFAR10", target, fetch)
 
 
 def _download(name: str, folder: Path, fetch: Callable[[], Any]) -> None:

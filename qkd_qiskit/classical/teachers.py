@@ -135,9 +135,11 @@ def build_teacher(
         The teacher.
 
     Raises:
-        ConfigurationError: If there is no such teacher, the images are too small for it, or a number is out of range.
+        ConfigurationError: If there is no such teacher or device, the images are too small for the teacher, or a number
+            is out of range.
         DataError: If a teacher file is missing, damaged or doesn't fit.
     """
+    _check_device(device)
     folder = locate_cache(cache_dir) / "teachers"
     name = str(name_or_path)
     if name not in TEACHERS:
@@ -194,6 +196,15 @@ def _complete_settings(
         learning_rate=learning_rate or defaults.learning_rate,
         seed=seed,
     )
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that torch doesn't know or have."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA raises the second
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"can't compute on the device {device!r}: {reason}. Type cpu instead.") from error
 
 
 def _find_file(name: str) -> Path:

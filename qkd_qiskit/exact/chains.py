@@ -32,8 +32,8 @@ class ChainMatrices:
         factors = [_factors(chain, base) for chain in chains]
         depth = max((len(chain) for chain in factors), default=0)
         shape = (len(chains), depth)
-        self._angle = np.zeros(shape, dtype=int)
-        self._sign = np.zeros(shape)
+        self._angle: Array = np.zeros(shape, dtype=int)
+        self._sign: Array = np.zeros(shape)
         self._terms: Array = np.zeros((*shape, 3, base, base), dtype=_RZ_PURE.dtype if base == 2 else float)
         self._terms[:, :, 0] = np.eye(base)
         for row, chain in enumerate(factors):

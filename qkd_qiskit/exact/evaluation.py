@@ -83,10 +83,10 @@ class Evaluation:
                 f"The circuit uses {len(qubits)} qubits; exact evaluation {'with' if self.base == 4 else 'without'} "
                 f"noise goes up to {_LIMITS[self.base]}. Use fewer qubits, or --engine aer."
             )
-        front, tail = split_operations(operations, self.angles.sampled)
+        front, tail = split_operations(operations, self.angles.sampled.tolist())
         layout = Layout(self.base, _BATCH_WIDTH, {slot: [qubit] for slot, qubit in enumerate(qubits)})
         self._start = self._ground_states(len(qubits))
-        plan_front(layout, front, self.angles.sampled)
+        plan_front(layout, front, self.angles.sampled.tolist())
         self._slot = layout.join(qubits)
         groups: list[list[Chain]] = []
         if self.base == 2:
@@ -117,7 +117,7 @@ class Evaluation:
 
     def _ground_states(self, count: int) -> dict[int, Array]:
         ground = np.array([[1.0 + 0j], [0]]) if self.base == 2 else np.array([[1.0], [0], [0], [1]])
-        return {slot: ground for slot in range(count)}
+        return dict.fromkeys(range(count), ground)
 
     def _to_torch(self) -> None:
         def move(array: Any) -> Any:

@@ -10,6 +10,7 @@ from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp
 
 from qkd_qiskit.exact.evaluation import Evaluation
+from qkd_qiskit.exact.threads import one_blas_thread
 from qkd_qiskit.exceptions import ConfigurationError
 
 
@@ -49,6 +50,10 @@ class ExactExpectation:
         self.weight_params = list(weight_params)
         _check_parameters(circuit, self.input_params, self.weight_params)
         self.device = torch.device(device)
+        self.circuit = circuit
+        self.observables = list(observables)
+        self.noise_model = noise_model
+        self.readout = readout
         self._evaluation = Evaluation(
             circuit, observables, self.input_params, self.weight_params, noise_model, self.device, readout
         )
@@ -91,6 +96,14 @@ class ExactExpectation:
         grads = torch.autograd.grad(values, pair, torch.as_tensor(cotangents, device=values.device), allow_unused=True)
         return values.detach().cpu().numpy(), *(grad.cpu().numpy() for grad in grads if grad is not None)
 
+    def sample(
+        self, inputs: np.ndarray, weights: np.ndarray, shots: int, seed: int | np.random.Generator | None = None
+    ) -> np.ndarray:
+        """Return estimates (N, O) from a finite number of shots; see `sample_expectation_values`."""
+        from qkd_qiskit.exact.sampling import sample_expectation_values
+
+        return sample_expectation_values(self, inputs, weights, shots, seed=seed)
+
     def _check(self, inputs: torch.Tensor, weights: torch.Tensor) -> None:
         if inputs.ndim != 2 or inputs.shape[1] != len(self.input_params):
             raise ConfigurationError(
@@ -112,14 +125,16 @@ class _ExpectationValues(torch.autograd.Function):
     def forward(ctx: Any, evaluation: Evaluation, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         ctx.evaluation = evaluation
         ctx.like = (inputs, weights)
-        values, ctx.saved = evaluation.forward(inputs, weights, any(ctx.needs_input_grad))
+        with one_blas_thread():
+            values, ctx.saved = evaluation.forward(inputs, weights, any(ctx.needs_input_grad))
         return values
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, cotangents: torch.Tensor) -> tuple:
         inputs, weights = ctx.like
-        input_grad, weight_grad = ctx.evaluation.backward(cotangents, ctx.saved, ctx.needs_input_grad[1])
+        with one_blas_thread():
+            input_grad, weight_grad = ctx.evaluation.backward(cotangents, ctx.saved, ctx.needs_input_grad[1])
         return None, input_grad.to(inputs), weight_grad.to(weights)
 
 

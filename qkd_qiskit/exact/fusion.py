@@ -114,7 +114,7 @@ def _local_rows(columns: Array, qubits: Sequence[int], order: Sequence[int], bas
     for stride in strides:
         here = here * base + rows // stride % base
     origin, rest = rows.copy(), columns[here]
-    for position, stride in reversed(list(enumerate(strides))):
+    for stride in reversed(strides):
         digit = rows // stride % base
         origin += (rest % base - digit) * stride
         rest = rest // base

@@ -6,6 +6,7 @@ one RZ between CX gates. Noise is constant too. What is left with a parameter is
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ class _Lowering:
 
     def _string_rotation(self, qubits: Sequence[int], angle: int) -> Iterator[Operation]:
         """Yield exp(-i angle/2 Z..Z): the parity is folded onto the last qubit and back."""
-        ladder = [self._unitary(_CX, (target, control)) for control, target in zip(qubits, qubits[1:])]
+        ladder = [self._unitary(_CX, (target, control)) for control, target in pairwise(qubits)]
         yield from ladder
         yield Phase(qubits[-1], angle)
         yield from reversed(ladder)

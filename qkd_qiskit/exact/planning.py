@@ -1,4 +1,4 @@
-"""Plan the evaluation once, when the circuit is built: which operations depend on the sample, in which order, fused how.
+"""Plan the evaluation once, when the circuit is built: what depends on the sample, in which order, fused how.
 
 Operations are sorted into levels, as early as the qubits allow: even levels turn (parameters), odd levels are
 constant stretches. The front holds what stands before or beside a sample's own angles, the tail the rest.

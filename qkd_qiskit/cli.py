@@ -1,0 +1,311 @@
+"""The command line: convert, call the library, print. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qkd_qiskit._version import __version__
+from qkd_qiskit.exceptions import InterruptedRunError, QkdError
+
+EXIT_CODES = """
+\b
+Exit codes:
+  0    fine
+  1    something else went wrong
+  2    wrong usage, setting or job file
+  3    images or a teacher's file are missing or damaged
+  4    a backend, account or job is unknown, unreachable or failed
+  5    a run directory or checkpoint is missing, damaged, in use or can't be written
+  130  interrupted with Ctrl-C; what was finished is kept
+"""
+
+
+class _Commands(click.Group):
+    """A group whose commands turn the package's errors into one message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except QkdError as error:
+            _fail(str(error), error.exit_code)
+        except (KeyboardInterrupt, click.exceptions.Abort):
+            _fail("interrupted", InterruptedRunError.exit_code)
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
+            sys.exit(1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"error: {message}" if code != InterruptedRunError.exit_code else message, err=True)
+    sys.exit(code)
+
+
+@click.group(
+    cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="qkd-qiskit")
+def main() -> None:
+    """Distil a classical CNN into a quantum student, train it under a device's noise, evaluate it on IBM hardware.
+
+    \b
+      qkd-qiskit train --backend aer_noisy
+      qkd-qiskit evaluate --backend fake_brisbane
+      qkd-qiskit evaluate --backend ibm_brisbane
+      qkd-qiskit run smoke
+    """
+
+
+def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that every command which works has."""
+    for option in (
+        click.option("--quiet", is_flag=True, help="Show no progress."),
+        click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object to stdout."),
+    ):
+        command = option(command)
+    return command
+
+
+TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
+    "--dataset": ("data.dataset", str, "digits, mnist, fashion_mnist or cifar10.  [digits]"),
+    "--classes": ("data.classes", str, "Such as 0-7 or 0,3,6.  [all]"),
+    "--train-per-class": ("data.train_per_class", int, "The student's training images of each class.  [all]"),
+    "--test-per-class": ("data.test_per_class", int, "Test images of each class.  [all]"),
+    "--data-dir": ("data.data_dir", str, "Folder with the images, in torchvision's layout.  [$QKD_DATA_DIR]"),
+    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, none, or a .safetensors or .pt file.  [lenet]"),
+    "--student": ("student.kind", str, "qnn, or hybrid (the paper's v1 student).  [qnn]"),
+    "--qubits": ("student.qubits", int, "Qubits.  [4]"),
+    "--layers": ("student.layers", int, "Entangling layers of the ansatz.  [2]"),
+    "--reduction": ("student.reduction", str, "From image to features: linear or average_pool.  [linear]"),
+    "--encoding": ("student.encoding", str, "From features to state: amplitude or angle.  [amplitude]"),
+    "--observables": ("student.observables", str, "parities (all Z-strings) or z (one a qubit).  [parities]"),
+    "--head": ("student.head", str, "affine or paper.  [affine]"),
+    "--loss": ("distillation.loss", str, "kd, ce or paper.  [kd with a teacher, else ce]"),
+    "--temperature": ("distillation.temperature", float, "Softens teacher and student.  [4]"),
+    "--alpha": ("distillation.alpha", float, "Weight of the teacher's term: (1-alpha) CE + alpha T^2 KL.  [0.5]"),
+    "--epochs": ("training.epochs", int, "Passes over the training images.  [40]"),
+    "--batch-size": ("training.batch_size", int, "Images a step.  [32]"),
+    "--lr": ("training.learning_rate", float, "Adam's largest learning rate.  [0.01]"),
+    "--schedule": ("training.schedule", str, "cosine, one_cycle or constant.  [cosine]"),
+    "--engine": ("training.engine", str, "exact, or aer (parameter shift on Aer).  [exact]"),
+    "--seed": ("seed", int, "Decides everything that is drawn.  [0]"),
+}
+"""Each option of `train` with the setting it stands for; defaults are those of `qkd_qiskit.config`."""
+
+
+def _train_options(command: Callable[..., None]) -> Callable[..., None]:
+    for name, (_, kind, text) in reversed(TRAIN_OPTIONS.items()):
+        command = click.option(name, type=kind, default=None, help=text)(command)
+    return command
+
+
+@main.command()
+@click.option("--backend", default="aer", show_default=True, help="Where the circuit runs: see `qkd-qiskit backends`.")
+@_train_options
+@click.option("--preset", help="Named settings; `paper`: the paper's loss exactly as its code has it.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. training.clip=0.5.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<dataset>-<student>-<backend>-<time>]")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Go on with an interrupted run: the one named, the one in --out, or the latest.",
+)
+@_shared_options
+def train(
+    backend: str,
+    preset: str | None,
+    assignments: tuple[str, ...],
+    out: Path | None,
+    resume: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a quantum student, distilling a teacher into it."""
+    from qkd_qiskit.console import open_listener
+
+    listener = open_listener(quiet=quiet or as_json)
+    if resume is not None:
+        _refuse_changes(backend, preset, assignments, options)
+        result = _resume(resume, out, listener)
+    else:
+        from qkd_qiskit.pipeline.jobs import read_settings
+        from qkd_qiskit.pipeline.training import train_run
+
+        content = _nest(options)
+        settings = read_settings(
+            {**content, "backend": backend}, preset=preset, assignments=assignments, source="command line"
+        )
+        result = train_run(settings, out, listener=listener)
+    _show_training(result, as_json)
+
+
+def _nest(options: dict[str, Any]) -> dict[str, Any]:
+    """Turn given options into nested settings."""
+    content: dict[str, Any] = {}
+    for name, (key, _, _) in TRAIN_OPTIONS.items():
+        value = options[name.removeprefix("--").replace("-", "_")]
+        if value is not None:
+            section, _, field = key.rpartition(".")
+            (content.setdefault(section, {}) if section else content)[field] = value
+    return content
+
+
+def _refuse_changes(backend: str, preset: str | None, assignments: tuple[str, ...], options: dict[str, Any]) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    given += [name for name, value in (("--preset", preset), ("--set", assignments)) if value]
+    given += ["--backend"] if backend != "aer" else []
+    if given:
+        raise click.UsageError(f"--resume takes all settings from the run; leave out {', '.join(given)}")
+
+
+def _resume(name: str, out: Path | None, listener: Any) -> dict[str, Any]:
+    from qkd_qiskit.pipeline.training import train_run
+    from qkd_qiskit.runs import find_run
+
+    run = find_run(name or (str(out) if out else None), finished=False)
+    return train_run(run.settings(), run.path, resume=True, listener=listener)
+
+
+def _show_training(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    from qkd_qiskit.console import describe_seconds, show_facts
+
+    teacher = result["teacher_test_accuracy"]
+    show_facts(
+        f"trained {result['run']}",
+        {
+            "test accuracy": _percent(result["test_accuracy"], result["test_counts"]),
+            "validation accuracy": _percent(result["validation_accuracy"], result["validation_counts"]),
+            "teacher": "none" if teacher is None else _percent(teacher, result["teacher_test_counts"]),
+            "epochs": f"{result['epochs']}, best {result['best_epoch']}",
+            "time": f"{describe_seconds(result['seconds'])}, {result['samples_per_second']:.0f} samples/s",
+        },
+    )
+    click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
+
+
+def _percent(share: float, counts: list[int]) -> str:
+    return f"{share:.2%} ({counts[0]} of {counts[1]})"
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--backend", required=True, help="Where to evaluate: see `qkd-qiskit backends`.")
+@click.option("--samples", type=int, help="Test images, in equal parts from the classes.  [all]")
+@click.option("--shots", type=int, help="Measurements a sample.  [the backend's own]")
+@click.option("--mode", type=click.Choice(["auto", "session", "batch", "job"]), help="How ibm_* devices are used.  [auto]")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A backend's setting, e.g. noise_scale=2.")
+@_shared_options
+def evaluate(
+    run: str | None,
+    backend: str,
+    samples: int | None,
+    shots: int | None,
+    mode: str | None,
+    assignments: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Evaluate a trained student (RUN, or the latest) on a simulator, a fake device or an IBM device."""
+    from qkd_qiskit.config import parse_assignments
+    from qkd_qiskit.console import open_listener
+    from qkd_qiskit.execution.profiles import resolve_backend
+    from qkd_qiskit.runs import find_run
+
+    changes = parse_assignments(assignments)
+    changes = {**changes, **changes.pop("backend", {})}  # `backend.noise_scale=2` means the same as in `train`
+    settings = resolve_backend(backend, {**changes, **({"mode": mode} if mode else {})})
+    found = find_run(run)
+
+    from qkd_qiskit.pipeline.evaluation import evaluate_run
+
+    result = evaluate_run(
+        found, settings, samples=samples, shots=shots, listener=open_listener(quiet=quiet or as_json)
+    )
+    _show_evaluation(result, as_json)
+
+
+def _show_evaluation(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    from qkd_qiskit.console import show_facts
+
+    low, high = result["accuracy_interval"]
+    counts, isa = result["counts"], result["isa"]
+    total = counts["samples"]
+    facts = {
+        "accuracy": f"{_percent(result['accuracy'], [counts['correct'], total])}, 95 % interval {low:.2%} to {high:.2%}",
+        "noiseless": _percent(result["noiseless_accuracy"], [counts["noiseless_correct"], total]) + ", same samples, exact",
+        "agreement": f"{_percent(result['agreement'], [counts['agreeing'], total])} classified alike",
+        "circuit": f"depth {isa['depth']}, {isa['two_qubit_gates']} two-qubit gates, qubits {isa['measured_qubits']}",
+        "work": f"{result['pubs']} PUB, {result['circuit_executions']:,} circuit executions"
+        + (f" ({total} samples x {result['shots']} shots)" if result["shots"] else " (exact)"),
+    }
+    if result["qpu_seconds_estimated"] is not None:
+        facts["QPU seconds"] = f"about {result['qpu_seconds_estimated']:.0f} on hardware" + (
+            "" if result["qpu_seconds_charged"] is None else f", {result['qpu_seconds_charged']:.0f} charged"
+        )
+    if result["job_ids"]:
+        facts["jobs"] = ", ".join(result["job_ids"])
+    show_facts(f"{result['run']} on {result['backend']}", facts)
+    click.echo(f"written to {result['folder']}")
+
+
+@main.command("run")
+@click.argument("jobfile")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<name of the job file>]")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of its [train] table.")
+@_shared_options
+def run_command(jobfile: str, out: Path | None, assignments: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    """Run JOBFILE (a path, or a name from jobs/): train, evaluate, report. Run it again to go on after a stop."""
+    from qkd_qiskit.console import open_listener
+    from qkd_qiskit.pipeline.jobs import run_job
+
+    result = run_job(jobfile, out, assignments=assignments, listener=open_listener(quiet=quiet or as_json))
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    _show_training(result["training"], False)
+    for evaluation in result["evaluations"]:
+        _show_evaluation(evaluation, False)
+    if result["report"]:
+        click.echo(f"report: {result['report']}")
+
+
+@main.command()
+@click.option("--all", "everything", is_flag=True, help="Also list every fake device of the installed Runtime package.")
+@_shared_options
+def backends(everything: bool, quiet: bool, as_json: bool) -> None:
+    """List where a circuit can run."""
+    from qkd_qiskit.execution.profiles import list_profiles
+    from qkd_qiskit.shipped import list_files
+
+    profiles, files = list_profiles(), list_files("backends")
+    fakes: list[str] = []
+    if everything:
+        from qkd_qiskit.execution.devices import fake_devices
+
+        fakes = list(fake_devices())
+    if as_json:
+        listed = [{**profile.model_dump(), "file": str(files[name])} for name, profile in profiles.items()]
+        click.echo(json.dumps({"backends": listed, "fake_devices": fakes}))
+        return
+    from qkd_qiskit.console import show_table
+
+    rows = [[name, profile.kind, profile.description, str(files[name])] for name, profile in profiles.items()]
+    show_table(["backend", "kind", "what", "file"], rows)
+    click.echo("\nlooked up in this order: a path to a .toml file; ./backends/NAME.toml; the shipped ones above; then")
+    click.echo("fake_* (any fake device of the Runtime package, list them with --all) and ibm_* (your account's devices)")
+    if fakes:
+        click.echo("\n" + "  ".join(fakes))

@@ -1,0 +1,112 @@
+"""Job files: a training run and its evaluations, written down once and run again at will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from qkd_qiskit.config import PRESETS, EvaluationSettings, JobSettings, Settings, merge, parse_assignments, validate
+from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.execution.profiles import resolve_backend
+from qkd_qiskit.listening import Listener
+from qkd_qiskit.pipeline.evaluation import evaluate_run
+from qkd_qiskit.pipeline.training import train_run
+from qkd_qiskit.runs import ROOT, RunDirectory
+from qkd_qiskit.shipped import find_file, list_files, read_toml
+from qkd_qiskit.suggestions import choose, nearest
+
+
+def read_settings(
+    content: Mapping[str, Any], *, preset: str | None = None, assignments: Iterable[str] = (), source: str = "settings"
+) -> Settings:
+    """Turn nested tables into settings; `backend` may be a name, or a table with a `name` and changes to its profile.
+
+    Args:
+        content: such as `{"seed": 1, "backend": "aer_noisy", "student": {"qubits": 4}}`.
+        preset: one of `PRESETS`, laid under `content`.
+        assignments: `section.key=value` texts, laid over it.
+        source: where `content` is from, for messages.
+
+    Raises:
+        ConfigurationError: an unknown key, name or value.
+    """
+    base = choose("preset", preset, PRESETS) if preset else {}
+    table = merge(merge(base, content), parse_assignments(assignments))
+    backend = table.get("backend", "aer")
+    changes = {"name": backend} if isinstance(backend, str) else dict(backend)
+    profile = resolve_backend(str(changes.pop("name", "aer")), changes)
+    return validate(Settings, {**table, "backend": profile.model_dump()}, source)
+
+
+def read_job(name: str) -> tuple[JobSettings, Path]:
+    """Read a job file by path or name.
+
+    Returns:
+        The job, and the run directory it works in.
+
+    Raises:
+        ConfigurationError: there is no such file, or it has an unknown key (the nearest known one is named).
+    """
+    path = find_file("jobs", name)
+    if path is None:
+        known = list_files("jobs")
+        raise ConfigurationError(f"unknown job {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
+    job = validate(JobSettings, read_toml(path), str(path))
+    return job, Path(job.out) if job.out else ROOT / path.stem
+
+
+def run_job(
+    name: str, out: Path | None = None, *, assignments: Iterable[str] = (), listener: Listener | None = None
+) -> dict[str, Any]:
+    """Run a job file: train, then evaluate. What has been done already is read, what was interrupted goes on.
+
+    Args:
+        name: a path, or a name from `jobs/`.
+        out: the run directory; the job's own if `None`.
+        assignments: `section.key=value` texts, laid over the `[train]` table.
+        listener: follows along.
+
+    Returns:
+        `run`, `training` and `evaluations`, the contents of their result files.
+
+    Raises:
+        ConfigurationError: the file is wrong, or the directory holds a run of other settings.
+        QkdError: whatever a stage raises.
+    """
+    listener = listener or Listener()
+    job, folder = read_job(name)
+    run = RunDirectory(out or folder)
+    settings = read_settings(job.train, assignments=assignments, source=f"{name} [train]")
+    backends = [_resolve_evaluation(item) for item in job.evaluate]  # all names are checked before hours of training
+    resume = run.config.exists()
+    if resume and run.settings().identity != settings.identity:
+        raise ConfigurationError(
+            f"{run} holds a run of other settings than {name} asks for; give another --out (nothing was changed)"
+        )
+    training = train_run(settings, run.path, resume=resume, listener=listener)
+    evaluations = [
+        evaluate_run(run, backend, samples=item.samples, shots=item.shots, listener=listener)
+        for item, backend in zip(job.evaluate, backends)
+    ]
+    report = _write_report(run, listener) if job.report else None
+    return {"run": str(run), "training": training, "evaluations": evaluations, "report": report}
+
+
+def _resolve_evaluation(item: EvaluationSettings) -> Any:
+    changes = {"name": item.backend} if isinstance(item.backend, str) else dict(item.backend)
+    if "name" not in changes:
+        raise ConfigurationError(f"[[evaluate]] backend = {item.backend}: the table needs a name, e.g. name = 'aer_noisy'")
+    return resolve_backend(str(changes.pop("name")), changes)
+
+
+def _write_report(run: RunDirectory, listener: Listener) -> str | None:
+    """Write `report.html`, or say what to install for it."""
+    try:
+        from qkd_qiskit.report import write_report
+    except ImportError as error:
+        listener.say(f"no report: {error.name} is not installed; pip install 'qkd_qiskit[report]'")
+        return None
+    path = write_report(run)
+    listener.say(f"report: {path}")
+    return str(path)

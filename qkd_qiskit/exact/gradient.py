@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
+from qiskit.providers import Options
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, EstimatorGradientResult
 
@@ -52,7 +53,7 @@ class ExactEstimatorGradient(BaseEstimatorGradient):
             for row, index in enumerate(members):
                 gradients[index] = full[row, [column[param] for param in parameters[index]]]
         metadata = [{"parameters": chosen} for chosen in parameters]
-        return EstimatorGradientResult(gradients=gradients, metadata=metadata, options=self._get_local_options(options))
+        return EstimatorGradientResult(gradients=gradients, metadata=metadata, options=Options(**options))
 
     def _gradients(self, circuit: QuantumCircuit, observables: list[Any], values: Array) -> Array:
         """Return the gradients (N, parameters) of observable n at values n, shape (N, parameters)."""

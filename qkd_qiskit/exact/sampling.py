@@ -88,7 +88,7 @@ def _all_z_strings(qubits: list[int], num_qubits: int) -> list[SparsePauliOp]:
 
 def _signs(num_qubits: int) -> Array:
     """Return (-1)^(S.z), shape (2^m, 2^m)."""
-    signs = np.ones((1, 1))
+    signs: Array = np.ones((1, 1))
     for _ in range(num_qubits):
         signs = np.kron(signs, [[1.0, 1.0], [1.0, -1.0]])
     return signs

@@ -1,6 +1,8 @@
+import shutil
 import tarfile
 from hashlib import md5
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,3 +42,19 @@ def test_archive_is_unpacked_into_the_cache(tmp_path: Path, cache: Path, monkeyp
     (given / source.filename).write_bytes(b"damaged")
     with pytest.raises(DataError, match="its MD5 is not"):
         load_dataset("cifar10", data_dir=given)
+
+
+def test_download_fills_the_cache_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = write_cifar10(tmp_path / "net", monkeypatch)
+    source = import_torchvision().datasets.CIFAR10
+    downloads: list[str] = []
+
+    def download(self: Any) -> None:
+        downloads.append(self.root)
+        shutil.copytree(batches, Path(self.root) / source.base_folder)
+
+    monkeypatch.setattr(source, "download", download)
+    for _ in range(2):
+        assert len(load_dataset("cifar10").test) == 20
+    assert len(downloads) == 1
+    assert [path.name for path in (cache / "data").iterdir() if path.is_dir()] == [source.base_folder]

@@ -57,6 +57,14 @@ def test_weights_of_the_best_epoch_are_kept(tiny: Dataset, monkeypatch: pytest.M
     assert not torch.equal(seen[4], seen[5])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_few_steps_are_enough_for_the_schedule(tiny: Dataset, steps: int) -> None:
+    network = train_teacher(
+        "lenet", tiny, TeacherTraining(epochs=steps, batch_size=24, learning_rate=1e-3, seed=0)
+    ).network
+    assert bool(torch.isfinite(weights(network)).all())
+
+
 def test_teacher_validation_goes_before_validation(tiny: Dataset) -> None:
     both = Dataset("tiny", (0, 1), tiny.train, tiny.train, tiny.validation.take([0]), tiny.test, tiny.validation)
     assert train_teacher("lenet", both, SETTINGS).validation_total == 8

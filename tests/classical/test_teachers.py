@@ -195,6 +195,8 @@ def test_small_data_get_more_epochs(tiny: Dataset) -> None:
         ("lenet", {"seed": -1}, "seed is -1"),
         ("lenet", {"learning_rate": 0.0}, "learning_rate is 0.0"),
         ("lenet", {"learning_rate": float("nan")}, "learning_rate is nan"),
+        ("lenet", {"device": "gpu"}, "device 'gpu'.*Type cpu"),
+        ("lenet", {"device": "cuda:99"}, "device 'cuda:99'.*Type cpu"),
     ],
 )
 def test_wrong_settings_are_refused(tiny: Dataset, name: str, options: dict[str, Any], telling: str) -> None:

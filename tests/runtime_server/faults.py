@@ -14,7 +14,7 @@ An action is a name, with an argument after a colon where it takes one::
     refuse:2                 reset, and let nobody connect for two seconds
     cut_body                 announce the whole body, send half, close
     html, empty, garbage     status 200 and a body of HTML, of nothing, of broken JSON
-    nan, wrong_shape, missing_pub   spoil the numbers in a result
+    nan, wrong_shape, fewer_shots, missing_pub   spoil the numbers in a result
     unknown_status           say that the job is in a state nobody has heard of
     job:error, job:cancelled, job:1305   accept the job and let it end so
 """
@@ -29,12 +29,12 @@ from fnmatch import fnmatchcase
 
 ACTIONS = {
     "status", "status_after_accept", "429", "401", "drop", "drop_after", "reset", "reset_after", "stall",
-    "stall_after", "delay", "refuse", "cut_body", "html", "empty", "garbage", "nan", "wrong_shape", "missing_pub",
-    "unknown_status", "job",
+    "stall_after", "delay", "refuse", "cut_body", "html", "empty", "garbage", "nan", "wrong_shape",
+    "fewer_shots", "missing_pub", "unknown_status", "job",
 }  # fmt: skip
 AFTERWARDS = {
     "status_after_accept", "drop_after", "reset_after", "stall_after", "cut_body", "html", "empty", "garbage", "nan",
-    "wrong_shape", "missing_pub", "unknown_status",
+    "wrong_shape", "fewer_shots", "missing_pub", "unknown_status",
 }  # fmt: skip
 
 EVERYTHING: tuple[tuple[str, str, str], ...] = (

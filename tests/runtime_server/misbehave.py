@@ -74,9 +74,9 @@ def after(fault: Fault, response: Response, connection: socket.socket, stopping:
             return response
         case "cut_body":
             return response  # the handler sends half of it
-        case "nan" | "wrong_shape" | "missing_pub":
+        case spoiler if spoiler in SPOILERS:
             if response.status == 200 and response.body:
-                response.body = SPOILERS[fault.name](response.body.decode()).encode()
+                response.body = SPOILERS[spoiler](response.body.decode()).encode()
             return response
         case "stall_after":
             stopping.wait()

@@ -158,22 +158,24 @@ class SessionRecord:
         }
 
 
-@dataclass(frozen=True)
+@dataclass
 class RequestRecord:
     """One request as it came in. No header is kept, so no token is."""
 
     method: str
     path: str
     query: str
-    status: int | str
-    """The answer's status, or the name of the fault that came instead."""
     fault: str | None
+    """The action of the fault it met."""
     moment: datetime
+    """When, by the service's clock."""
     monotonic: float = field(default_factory=time.monotonic)
+    status: int | None = None
+    """The answer's status; None while, or because, there is none."""
 
 
 class RequestLog:
-    """All requests in order of their answers; safe to read from any thread."""
+    """All requests in order of their arrival; safe to read from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

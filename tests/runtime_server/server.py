@@ -39,17 +39,14 @@ class Handler(BaseHTTPRequestHandler):
         fault = owner.faults.strike(self.command, path)
         fate = fault.argument if fault and fault.name == "job" else None
         request = Request(self.command, path, url.query, body, self.headers.get("Authorization"), fate)
-        status: int | str = fault.name if fault else "?"
+        record = RequestRecord(self.command, path, url.query, fault.action if fault else None, owner.clock.now())
+        owner.requests.add(record)
         try:
             response = owner.answer(request, fault, self.connection)
-            status = response.status
+            record.status = response.status
             self._send(response, cut=fault is not None and fault.name == "cut_body")
         except (misbehave.Hangup, ConnectionError):
             self.close_connection = True
-        finally:
-            owner.requests.add(
-                RequestRecord(self.command, path, url.query, status, fault.action if fault else None, owner.clock.now())
-            )
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 

@@ -25,7 +25,8 @@ class Account:
     """Who may come in. Keys and tokens are kept as hashes only."""
 
     def __init__(self, token: str, plan: str):
-        self._key, self._issued, self.plan = digest(token), set(), plan
+        self._key, self.plan = digest(token), plan
+        self._issued: set[str] = set()
         self.revoked = False
 
     def identity_token(self, form: bytes) -> dict[str, Any]:

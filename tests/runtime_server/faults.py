@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 ACTIONS = {
@@ -57,8 +58,11 @@ EVERYTHING: tuple[tuple[str, str, str], ...] = (
     ("GET", "/jobs/*/results", "wrong_shape"),
     ("GET", "/jobs", "status:503"),
     ("GET", "/jobs", "429"),
+    ("GET", "/jobs", "drop"),
+    ("GET", "/instances/usage", "429"),
+    ("GET", "/backends/*/status", "status:502"),
 )
-"""What the probabilistic mode draws from unless told otherwise."""
+"""What the probabilistic mode draws from unless told otherwise: all that does not end a run and costs no waiting."""
 
 
 @dataclass
@@ -73,7 +77,6 @@ class Fault:
     after: int = 0
     """How many matching requests it lets pass first."""
     probability: float = 1.0
-    struck: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         """Refuse an action nobody knows, so that a typo cannot make a test pass."""
@@ -107,6 +110,8 @@ class FaultScript:
     def __init__(self, seed: int = 0):
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
+        self.struck: Counter[str] = Counter()
+        """How often each action has struck, whether its fault is still in the script or not."""
         self._random = random.Random(seed)
 
     def add(
@@ -136,11 +141,6 @@ class FaultScript:
         with self._lock:
             self._faults.clear()
 
-    @property
-    def struck(self) -> int:
-        """How many faults have struck so far."""
-        return sum(fault.struck for fault in self._faults)
-
     def strike(self, method: str, path: str) -> Fault | None:
         """Return the fault that this request meets, if any, and count it."""
         with self._lock:
@@ -151,6 +151,6 @@ class FaultScript:
                     fault.after -= 1
                 elif self._random.random() < fault.probability:
                     fault.times = None if fault.times is None else fault.times - 1
-                    fault.struck += 1
+                    self.struck[fault.action] += 1
                     return fault
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -186,7 +186,7 @@ class RequestLog:
         with self._lock:
             self._records.append(record)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[RequestRecord]:
         with self._lock:
             return iter(list(self._records))
 

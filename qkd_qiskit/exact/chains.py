@@ -156,4 +156,3 @@ def _stack(arrays: Sequence[Array]) -> Array:
 
         return torch.stack(list(arrays))
     return np.stack(arrays)
-

@@ -138,7 +138,7 @@ class Evaluation:
         pair = (inputs.detach().cpu().double().numpy(), weights.detach().cpu().double().numpy())
         angles = self._array(self.angles.values(*pair))
         cos, sin = (angles.cos(), angles.sin()) if not self._on_cpu else (np.cos(angles), np.sin(angles))
-        matrices, made = self.chains.forward(cos[:, 0], sin[:, 0]) if len(inputs) else ([], None)
+        matrices, made = self.chains.forward(cos[:, 0], sin[:, 0])
         tape = Tape(cos, sin, matrices, dict(self._start))
         run_forward(self.front, tape)
         state = tape.slots[self._slot]
@@ -196,4 +196,3 @@ def _apply_all(constants: Sequence[Constant], vectors: np.ndarray, order: Sequen
     for constant in constants:
         vectors = apply_local(constant.matrix, constant.qubits, vectors, order)
     return vectors
-

@@ -82,6 +82,8 @@ class ExactExpectation:
         """
         inputs = inputs.reshape(1, -1) if inputs.ndim == 1 else inputs
         self._check(inputs, weights)
+        if not len(inputs):
+            return (inputs.sum() + weights.sum()).double() * inputs.new_zeros((0, self.num_observables)).double()
         return _ExpectationValues.apply(self._evaluation, inputs, weights)
 
     def values(self, inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:

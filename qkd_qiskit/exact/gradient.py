@@ -63,9 +63,7 @@ class ExactEstimatorGradient(BaseEstimatorGradient):
         def build() -> ExactExpectation:
             operators = [SparsePauliOp(item) for item in distinct.values()]
             params = list(circuit.parameters)
-            return ExactExpectation(
-                circuit, operators, params, [], noise_model=self.noise_model, readout=self.readout
-            )
+            return ExactExpectation(circuit, operators, params, [], noise_model=self.noise_model, readout=self.readout)
 
         expectation = self._cache.find(circuit, tuple(position), list(distinct.values()), build)
         picked = np.zeros((len(values), len(distinct)))

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from qiskit import QuantumCircuit
-from qiskit.circuit import Instruction, ParameterExpression
+from qiskit.circuit import Gate, Instruction, ParameterExpression
+from qiskit.circuit.library import XGate
 from qiskit.quantum_info import Operator
 
 from qkd_qiskit.exact.angles import AngleTable
@@ -48,7 +49,16 @@ Operation = Constant | Phase
 
 def needs_density_matrix(circuit: QuantumCircuit, noise: NoiseTable) -> bool:
     """Return whether the circuit leaves the pure states: noise, channels or resets."""
-    return not noise.is_noiseless or any(item.operation.name in _CHANNELS for item in circuit.data)
+    return not noise.is_noiseless or _holds_channels(circuit)
+
+
+def _holds_channels(circuit: QuantumCircuit) -> bool:
+    operations = [item.operation for item in circuit.data]
+    if any(operation.name in _CHANNELS for operation in operations):
+        return True
+    composite = [operation for operation in operations if not isinstance(operation, Gate)]
+    inner = [getattr(operation, "definition", None) for operation in composite]
+    return any(_holds_channels(definition) for definition in inner if definition is not None)
 
 
 def lower_circuit(circuit: QuantumCircuit, angles: AngleTable, noise: NoiseTable, mixed: bool) -> list[Operation]:
@@ -84,6 +94,14 @@ class _Lowering:
     def noisy_instruction(self, gate: Instruction, qubits: tuple[int, ...], num_clbits: int) -> Iterator[Operation]:
         """Yield the instruction, then its error (looked up by label if it has one, as Aer does)."""
         _refuse_classical(gate, num_clbits)
+        open_controls = _open_controls(gate, qubits)
+        if open_controls:
+            flips = [(XGate(label=gate.label), (qubit,)) for qubit in open_controls]
+            closed = gate.to_mutable()
+            closed.ctrl_state = None
+            for part, where in (*flips, (closed, qubits), *flips):
+                yield from self.noisy_instruction(part, where, 0)
+            return
         yield from self._ideal(gate, qubits)
         error = self._noise.error_ptm(getattr(gate, "label", None) or gate.name, qubits)
         if error is not None:
@@ -144,6 +162,14 @@ class _Lowering:
     def _unitary_unless_identity(self, unitary: Array, qubits: Sequence[int]) -> Iterator[Operation]:
         if not np.allclose(unitary, np.eye(len(unitary)), atol=1e-14):
             yield self._unitary(unitary, qubits)
+
+
+def _open_controls(gate: Instruction, qubits: tuple[int, ...]) -> list[int]:
+    """Return the control qubits that act on 0; Aer runs X gates around those, with the noise of X gates."""
+    state = getattr(gate, "ctrl_state", None)
+    if state is None or gate.name.partition("_o")[1] == "":
+        return []
+    return [qubit for position, qubit in enumerate(qubits[: gate.num_ctrl_qubits]) if not state >> position & 1]
 
 
 def _u_definition(theta: Any, phi: Any, lam: Any) -> QuantumCircuit:

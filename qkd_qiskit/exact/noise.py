@@ -11,6 +11,7 @@ from qkd_qiskit.exact.pauli import channel_ptm
 from qkd_qiskit.exceptions import ConfigurationError
 
 Array = np.ndarray
+_DROPPED_BY_AER = 1e-10
 _NEEDED = ("_default_quantum_errors", "_local_quantum_errors", "_default_readout_error", "_local_readout_errors")
 
 
@@ -84,25 +85,42 @@ class NoiseTable:
     def channel(self, error: Any) -> Array:
         """Return the Pauli transfer matrix of an Aer error, computed once an object."""
         if id(error) not in self._cache:
-            self._cache[id(error)] = (error, channel_ptm(error))
+            self._cache[id(error)] = (error, _error_ptm(error))
         return self._cache[id(error)][1]
 
     def readout_matrices(self, num_qubits: int) -> list[tuple[tuple[int, ...], Array]]:
         """Return the confusion matrices of measuring all qubits.
 
         Returns:
-            (qubits, matrix) pairs; matrix[given, read] has shape (2^k, 2^k), its first qubit least significant. A
-            multi-qubit error of the model covers its qubits only where it is stored for a measurement of them.
+            (qubits, matrix) pairs; matrix[given, read] has shape (2, 2).
+
+        Raises:
+            ConfigurationError: for a readout error on several qubits: Aer doesn't apply it to Qiskit's measurements,
+                which are of one qubit each.
         """
         if self._model is None:
             return []
-        local = {qubits: error for qubits, error in self._model._local_readout_errors.items() if len(qubits) > 1}
-        found = [(tuple(qubits), np.asarray(error.probabilities)) for qubits, error in local.items()]
+        for qubits in self._model._local_readout_errors:
+            if len(qubits) > 1:
+                raise ConfigurationError(
+                    f"The noise model has a joint readout error on qubits {tuple(qubits)}, which Aer ignores when it "
+                    "measures qubit by qubit. Give one readout error a qubit, or pass readout=False."
+                )
+        found: list[tuple[tuple[int, ...], Array]] = []
         for qubit in range(num_qubits):
             error = self._model._local_readout_errors.get((qubit,)) or self._model._default_readout_error
             if error is not None and not error.ideal():
                 found.append(((qubit,), np.asarray(error.probabilities)))
         return found
+
+
+def _error_ptm(error: Any) -> Array:
+    """Return the error's Pauli transfer matrix, without the terms that Aer itself drops for being improbable."""
+    terms = list(zip(getattr(error, "probabilities", ()), getattr(error, "circuits", ())))
+    if not any(probability <= _DROPPED_BY_AER for probability, _ in terms):
+        return channel_ptm(error)
+    kept = [probability * channel_ptm(circuit) for probability, circuit in terms if probability > _DROPPED_BY_AER]
+    return np.sum(kept, axis=0)
 
 
 def _local_qubits(model: Any) -> list[int]:

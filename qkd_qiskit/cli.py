@@ -51,7 +51,7 @@ def _fail(message: str, code: int) -> None:
 )
 @click.version_option(__version__, prog_name="qkd-qiskit")
 def main() -> None:
-    """Distil a classical CNN into a quantum student, train it under a device's noise, evaluate it on IBM hardware.
+    r"""Distil a classical CNN into a quantum student, train it under a device's noise, evaluate it on IBM hardware.
 
     \b
       qkd-qiskit train --backend aer_noisy
@@ -109,7 +109,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
 @_train_options
 @click.option("--preset", help="Named settings; `paper`: the paper's loss exactly as its code has it.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. training.clip=0.5.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<dataset>-<student>-<backend>-<time>]")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<made up from settings and time>]")
 @click.option(
     "--resume",
     is_flag=False,
@@ -203,8 +203,8 @@ def _percent(share: float, counts: list[int]) -> str:
 @click.option("--backend", required=True, help="Where to evaluate: see `qkd-qiskit backends`.")
 @click.option("--samples", type=int, help="Test images, in equal parts from the classes.  [all]")
 @click.option("--shots", type=int, help="Measurements a sample.  [the backend's own]")
-@click.option("--mode", type=click.Choice(["auto", "session", "batch", "job"]), help="How ibm_* devices are used.  [auto]")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A backend's setting, e.g. noise_scale=2.")
+@click.option("--mode", type=click.Choice(["auto", "session", "batch", "job"]), help="How a device is used.  [auto]")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A backend setting: noise_scale=2.")
 @_shared_options
 def evaluate(
     run: str | None,
@@ -229,9 +229,7 @@ def evaluate(
 
     from qkd_qiskit.pipeline.evaluation import evaluate_run
 
-    result = evaluate_run(
-        found, settings, samples=samples, shots=shots, listener=open_listener(quiet=quiet or as_json)
-    )
+    result = evaluate_run(found, settings, samples=samples, shots=shots, listener=open_listener(quiet=quiet or as_json))
     _show_evaluation(result, as_json)
 
 
@@ -245,8 +243,10 @@ def _show_evaluation(result: dict[str, Any], as_json: bool) -> None:
     counts, isa = result["counts"], result["isa"]
     total = counts["samples"]
     facts = {
-        "accuracy": f"{_percent(result['accuracy'], [counts['correct'], total])}, 95 % interval {low:.2%} to {high:.2%}",
-        "noiseless": _percent(result["noiseless_accuracy"], [counts["noiseless_correct"], total]) + ", same samples, exact",
+        "accuracy": _percent(result["accuracy"], [counts["correct"], total])
+        + f", 95 % interval {low:.2%} to {high:.2%}",
+        "noiseless": _percent(result["noiseless_accuracy"], [counts["noiseless_correct"], total])
+        + ", the same samples",
         "agreement": f"{_percent(result['agreement'], [counts['agreeing'], total])} classified alike",
         "circuit": f"depth {isa['depth']}, {isa['two_qubit_gates']} two-qubit gates, qubits {isa['measured_qubits']}",
         "work": f"{result['pubs']} PUB, {result['circuit_executions']:,} circuit executions"
@@ -284,7 +284,7 @@ def run_command(jobfile: str, out: Path | None, assignments: tuple[str, ...], qu
 
 
 @main.command()
-@click.option("--all", "everything", is_flag=True, help="Also list every fake device of the installed Runtime package.")
+@click.option("--all", "everything", is_flag=True, help="Also list the fake devices of the Runtime package.")
 @_shared_options
 def backends(everything: bool, quiet: bool, as_json: bool) -> None:
     """List where a circuit can run."""
@@ -306,6 +306,8 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
     rows = [[name, profile.kind, profile.description, str(files[name])] for name, profile in profiles.items()]
     show_table(["backend", "kind", "what", "file"], rows)
     click.echo("\nlooked up in this order: a path to a .toml file; ./backends/NAME.toml; the shipped ones above; then")
-    click.echo("fake_* (any fake device of the Runtime package, list them with --all) and ibm_* (your account's devices)")
+    click.echo(
+        "fake_* (any fake device of the Runtime package, list them with --all) and ibm_* (your account's devices)"
+    )
     if fakes:
         click.echo("\n" + "  ".join(fakes))

@@ -1,4 +1,4 @@
-"""Settings: TOML and options to frozen, validated values; an unknown key is an error that names the nearest known one."""
+"""Settings: TOML and options to frozen, validated values; for an unknown key the nearest known one is named."""
 
 from __future__ import annotations
 

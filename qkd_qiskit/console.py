@@ -1,4 +1,4 @@
-"""What a person sees on a terminal: progress, tables, errors. Everything goes to stderr, so stdout stays for results."""
+"""What a person sees on a terminal. Progress goes to stderr, so that stdout stays for results."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def describe_epoch(facts: dict[str, Any], epochs: int) -> str:
     """Put an epoch into one line."""
     left = facts["seconds"] * (epochs - facts["epoch"])
     return (
-        f"epoch {facts['epoch']:>3}/{epochs}  loss {facts['loss']:.4f} (task {facts['task_loss']:.4f}, distillation "
-        f"{facts['distillation_loss']:.4f})  train {facts['train_accuracy']:.2%}  validation "
-        f"{facts['validation_accuracy']:.2%}  {facts['samples_per_second']:.0f} samples/s  {describe_seconds(left)} left"
+        f"epoch {facts['epoch']:>3}/{epochs}  loss {facts['loss']:.4f} (task {facts['task_loss']:.4f}, "
+        f"distillation {facts['distillation_loss']:.4f})  train {facts['train_accuracy']:.2%}  validation "
+        f"{facts['validation_accuracy']:.2%}  {facts['samples_per_second']:.0f}/s  {describe_seconds(left)} left"
     )
 
 

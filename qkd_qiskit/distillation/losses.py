@@ -73,7 +73,7 @@ class Objective:
 
 
 def soft_divergence(logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """`T^2 KL(teacher || student)` of the softened distributions, mean over the batch. Hinton et al., arXiv 1503.02531."""
+    """`T^2 KL(teacher || student)` of the softened distributions, mean over the batch (arXiv 1503.02531)."""
     student = functional.log_softmax(logits[:, : teacher_logits.shape[1]] / temperature, dim=1)
     teacher = functional.log_softmax(teacher_logits / temperature, dim=1)
     return temperature**2 * functional.kl_div(student, teacher, reduction="batchmean", log_target=True)

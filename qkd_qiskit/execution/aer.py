@@ -14,6 +14,7 @@ from qiskit.circuit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, DataBin, PrimitiveJob, PrimitiveResult, PubResult
 from qiskit.primitives.containers.estimator_pub import EstimatorPub, EstimatorPubLike
 from qiskit.quantum_info import SparsePauliOp
+from qiskit.result import Result
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
@@ -95,7 +96,7 @@ def outcome_distributions(
     """
     measured = circuit.copy()
     if shots is None:
-        measured.save_probabilities()  # type: ignore[attr-defined]  # Aer adds it on import
+        measured.save_probabilities()  # Aer adds this method on import
     else:
         measured.measure_all()
     method = "statevector" if noise_model is None else "density_matrix"
@@ -110,7 +111,7 @@ def outcome_distributions(
             yield _frequencies(result, circuit.num_qubits) / shots
 
 
-def _run(simulator: AerSimulator, circuit: QuantumCircuit, values: np.ndarray, shots: int, seed: int):
+def _run(simulator: AerSimulator, circuit: QuantumCircuit, values: np.ndarray, shots: int, seed: int) -> Result:
     if circuit.num_parameters:
         binds = [{parameter: values[:, column] for column, parameter in enumerate(circuit.parameters)}]
         job = simulator.run(circuit, parameter_binds=binds, shots=shots, seed_simulator=seed)
@@ -122,7 +123,7 @@ def _run(simulator: AerSimulator, circuit: QuantumCircuit, values: np.ndarray, s
     return result
 
 
-def _frequencies(result, num_qubits: int) -> np.ndarray:
+def _frequencies(result: Result, num_qubits: int) -> np.ndarray:
     table = np.zeros((len(result.results), 2**num_qubits))
     for row, experiment in enumerate(result.results):
         for outcome, count in experiment.data.counts.items():
@@ -145,7 +146,7 @@ def readout_confusion(noise_model: NoiseModel | None, num_qubits: int) -> np.nda
     errors = [local.get((qubit,), default) for qubit in range(num_qubits)]
     if all(error is None for error in errors):
         return None
-    matrix = np.ones((1, 1))
+    matrix: np.ndarray = np.ones((1, 1))
     for error in errors:
         matrix = np.kron(np.eye(2) if error is None else np.asarray(error.probabilities), matrix)
     return matrix

@@ -113,12 +113,14 @@ def check_equivalence(logical: StudentCircuit, compiled: CompiledCircuit, *, tri
         BackendError: it is above 1e-9, so layout or observables are wrong.
     """
     table = np.random.default_rng(seed).uniform(-np.pi, np.pi, (trials, len(logical.parameters)))
-    pair = [[_ideal_values(circuit, row) for row in table] for circuit in (logical, compiled.cropped)]
-    difference = float(np.abs(np.subtract(*pair)).max())
+    wanted, found = (
+        np.array([_ideal_values(circuit, row) for row in table]) for circuit in (logical, compiled.cropped)
+    )
+    difference = float(np.abs(wanted - found).max())
     if not difference < 1e-9:
         raise BackendError(
-            f"the circuit compiled for {compiled.device} differs from the logical one by {difference:.1e} in an expectation "
-            "value; refusing to use it. Give a lower backend.optimization_level and report this"
+            f"the circuit compiled for {compiled.device} differs from the logical one by {difference:.1e} in an "
+            "expectation value; refusing to use it. Give a lower backend.optimization_level and report this"
         )
     return difference
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from qiskit.transpiler import InstructionProperties, QubitProperties, Target
-from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error, thermal_relaxation_error
+from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError, depolarizing_error, thermal_relaxation_error
 
 GENERIC_BASIS = ("rz", "sx", "x", "cx")
 """Gates a circuit is compiled to under a noise model made from numbers; `rz` is virtual and has no noise."""
@@ -100,7 +100,9 @@ def numbers_noise(numbers: NoiseNumbers, *, scale: float = 1.0) -> NoiseModel | 
     return model
 
 
-def _gate_error(numbers: NoiseNumbers, depolarizing: float, time_ns: float, num_qubits: int, scale: float):
+def _gate_error(
+    numbers: NoiseNumbers, depolarizing: float, time_ns: float, num_qubits: int, scale: float
+) -> QuantumError | None:
     """Depolarizing, then relaxation for the gate's duration; `None` where both are off."""
     error = depolarizing_error(min(1.0, scale * depolarizing), num_qubits) if depolarizing else None
     if numbers.t1_us:

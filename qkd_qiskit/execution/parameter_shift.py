@@ -41,7 +41,7 @@ class BatchedParameterShift(BaseEstimatorGradient):
         parameters: Sequence[Sequence[Parameter]],
         **options: Any,
     ) -> EstimatorGradientResult:
-        gradients: list[np.ndarray | None] = [None] * len(circuits)
+        gradients = [np.empty(0)] * len(circuits)
         for key in dict.fromkeys(map(id, circuits)):
             members = [index for index, circuit in enumerate(circuits) if id(circuit) == key]
             table = np.asarray([parameter_values[index] for index in members], dtype=np.float64)

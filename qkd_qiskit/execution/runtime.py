@@ -38,8 +38,8 @@ def connect(settings: BackendSettings) -> Any:
         return QiskitRuntimeService()
     except AccountNotFoundError as error:
         raise BackendError(
-            f"{settings.device} needs an IBM Quantum account: set QISKIT_IBM_TOKEN and QISKIT_IBM_INSTANCE, or save one "
-            "once with QiskitRuntimeService.save_account()\n" + _without_account(settings.device)
+            f"{settings.device} needs an IBM Quantum account: set QISKIT_IBM_TOKEN and QISKIT_IBM_INSTANCE, or save "
+            "one once with QiskitRuntimeService.save_account()\n" + _without_account(settings.device)
         ) from error
     except (IBMError, ValueError) as error:
         raise BackendError(
@@ -228,8 +228,8 @@ def fetch(job: Any, num_samples: int, num_observables: int) -> tuple[np.ndarray,
         raise BackendError(f"the result of job {job.job_id()} can't be read: {error}") from error
     if values.shape != (num_samples, num_observables) or not np.isfinite(values).all():
         raise BackendError(
-            f"the result of job {job.job_id()} has shape {values.shape} and {np.isnan(values).sum()} values that are not "
-            f"numbers; wanted {(num_samples, num_observables)} finite ones"
+            f"the result of job {job.job_id()} has shape {values.shape} and {np.isnan(values).sum()} values that "
+            f"are not numbers; wanted {(num_samples, num_observables)} finite ones"
         )
     return values, errors, _charged(job)
 

@@ -199,7 +199,7 @@ def measure_on_simulator(
 def measure_on_device(
     place: Place, compiled: CompiledCircuit, parameter_values: np.ndarray, folder: Path | None, listener: Listener
 ) -> Measured:
-    """Run on hardware; with a folder, the job id is on disk before anything waits, and a second call finds the job again.
+    """Run on hardware; in a folder, the job id is on disk before anything waits, and a second call finds the job.
 
     Raises:
         BackendError: the job was refused or failed.

@@ -96,7 +96,7 @@ def run_job(
 def _resolve_evaluation(item: EvaluationSettings) -> Any:
     changes = {"name": item.backend} if isinstance(item.backend, str) else dict(item.backend)
     if "name" not in changes:
-        raise ConfigurationError(f"[[evaluate]] backend = {item.backend}: the table needs a name, e.g. name = 'aer_noisy'")
+        raise ConfigurationError(f"[[evaluate]] backend = {item.backend}: the table needs a name = 'aer_noisy', say")
     return resolve_backend(str(changes.pop("name")), changes)
 
 

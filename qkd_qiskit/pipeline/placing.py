@@ -130,7 +130,7 @@ def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
         The largest difference between two expectation values.
 
     Raises:
-        BackendError: it is above `LARGEST_DIFFERENCE`: engine and Aer disagree, so training would be on a wrong circuit.
+        BackendError: it is above `LARGEST_DIFFERENCE`: engine and Aer disagree, training would be wrong.
     """
     student = placed.student
     values = student.parameter_values(pixels)
@@ -141,8 +141,8 @@ def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
     difference = float(np.abs(own - reference).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise BackendError(
-            f"the engine's expectation values differ from Aer's by {difference:.1e}, more than {LARGEST_DIFFERENCE:.0e}; "
-            "refusing to train. Give --engine aer, and report this with the run's config.json"
+            f"the engine's expectation values differ from Aer's by {difference:.1e}, more than "
+            f"{LARGEST_DIFFERENCE:.0e}; refusing to train. Give --engine aer, and report this with config.json"
         )
     return difference
 

@@ -195,8 +195,9 @@ def _prepare(run: RunDirectory, settings: Settings, listener: Listener) -> _Prep
     )
     metrics = compiled.metrics
     listener.say(
-        f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; circuit for "
-        f"{compiled.device or 'an ideal simulator'}: depth {metrics.depth}, {metrics.two_qubit_gates} two-qubit gates"
+        f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; "
+        f"circuit for {compiled.device or 'an ideal simulator'}: depth {metrics.depth}, "
+        f"{metrics.two_qubit_gates} two-qubit gates"
     )
     objective = Objective(settings.loss, settings.distillation.temperature, settings.distillation.alpha)
     return _Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))

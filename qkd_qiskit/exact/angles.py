@@ -1,6 +1,7 @@
 """Rotation angles as functions of inputs and weights, evaluated and differentiated for a whole batch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,33 +24,35 @@ class AngleTable:
         self.params = [*input_params, *weight_params]
         self.num_inputs = len(input_params)
         self._column = {param: column for column, param in enumerate(self.params)}
-        self._rows: list[tuple[float, Any]] = []
-        self._ids: dict[Any, int] = {}
-        self.sampled: list[bool] = []
+        self._rows: dict[bool, list[tuple[float, Any]]] = {True: [], False: []}
+        self._ids: dict[Any, tuple[int, bool]] = {}
 
-    def add(self, expression: ParameterExpression, scale: float) -> int:
-        """Register the angle `scale * expression` and return its number."""
+    def add(self, expression: ParameterExpression, scale: float) -> tuple[int, bool]:
+        """Register the angle `scale * expression`; return its number and whether it differs between samples."""
         key = (round(scale, 12), str(expression), expression)
         if key not in self._ids:
-            self._ids[key] = len(self._rows)
-            self._rows.append((scale, expression))
-            self.sampled.append(any(self._column[param] < self.num_inputs for param in expression.parameters))
+            sampled = any(self._column[param] < self.num_inputs for param in expression.parameters)
+            self._ids[key] = (len(self._rows[sampled]), sampled)
+            self._rows[sampled].append((scale, expression))
         return self._ids[key]
 
     def compile(self) -> "Angles":
         """Return the evaluator of all angles added so far."""
-        affine = np.zeros((len(self._rows), len(self.params)))
-        offset = np.zeros(len(self._rows))
+        own, shared = (self._compile_rows(self._rows[sampled]) for sampled in (True, False))
+        return Angles(own, shared, self.num_inputs)
+
+    def _compile_rows(self, rows: list[tuple[float, Any]]) -> "_Rows":
+        slopes, offset = np.zeros((len(rows), len(self.params))), np.zeros(len(rows))
         curved = []
-        for row, (scale, expression) in enumerate(self._rows):
-            slopes = {param: expression.gradient(param) for param in expression.parameters}
-            if all(isinstance(slope, int | float) for slope in slopes.values()):
-                for param, slope in slopes.items():
-                    affine[row, self._column[param]] = scale * slope
+        for row, (scale, expression) in enumerate(rows):
+            gradient = {param: expression.gradient(param) for param in expression.parameters}
+            if all(isinstance(slope, int | float) for slope in gradient.values()):
+                for param, slope in gradient.items():
+                    slopes[row, self._column[param]] = scale * slope
                 offset[row] = scale * _constant_part(expression)
             else:
                 curved.append((row, scale, _Curve(expression, self._column)))
-        return Angles(affine, offset, curved, self.num_inputs, np.array(self.sampled, dtype=bool))
+        return _Rows(slopes, offset, curved)
 
 
 def _constant_part(expression: ParameterExpression) -> float:
@@ -87,46 +90,68 @@ class _Curve:
             )
 
 
+@dataclass
+class _Rows:
+    """Angles as affine functions, slopes (A, F + P) and offset (A,), except for the curved ones among them."""
+
+    slopes: Array
+    offset: Array
+    curved: list[tuple[int, float, _Curve]]
+
+
 class Angles:
-    """Values and vector-Jacobian products of A angles.
+    """Values and vector-Jacobian products of the A samples' own and the B shared angles.
 
     Args:
-        affine: slopes, shape (A, F + P).
-        offset: constants, shape (A,).
-        curved: the rows that are no affine function, as (row, scale, curve).
+        own: the angles that an input stands in.
+        shared: the angles of weights only.
         num_inputs: F.
-        sampled: which angles differ from sample to sample, shape (A,).
     """
 
-    def __init__(self, affine: Array, offset: Array, curved: list, num_inputs: int, sampled: Array):
+    def __init__(self, own: _Rows, shared: _Rows, num_inputs: int):
         self.num_inputs = num_inputs
-        self.sampled = sampled
-        self._input_slopes = affine[:, :num_inputs]
-        self._weight_slopes = affine[:, num_inputs:]
-        self._offset = offset
-        self._curved = curved
+        self.num_own = len(own.offset)
+        self._own = own
+        self._shared = shared
+        self._input_slopes = own.slopes[:, :num_inputs]
+        self._weight_slopes = own.slopes[:, num_inputs:]
+        self.own_use_weights = bool(self._weight_slopes.any() or own.curved)
+        self._shared_slopes = np.ascontiguousarray(shared.slopes[:, num_inputs:])
 
-    def values(self, inputs: Array, weights: Array) -> Array:
-        """Return the angles, shape (A, N), for inputs (N, F) and weights (P,)."""
-        shared = self._weight_slopes @ weights + self._offset
-        angles = self._input_slopes @ inputs.T + shared[:, None]
-        for row, scale, curve in self._curved:
+    def shared_values(self, weights: Array) -> Array:
+        """Return the shared angles, shape (B,), for weights (P,)."""
+        angles = self._shared_slopes @ weights + self._shared.offset
+        for row, scale, curve in self._shared.curved:
+            angles[row] = scale * curve.value(*self._arguments(curve, None, weights))
+        return angles
+
+    def own_values(self, inputs: Array, weights: Array) -> Array:
+        """Return the samples' own angles, shape (A, N), for inputs (N, F) and weights (P,)."""
+        offset = self._weight_slopes @ weights + self._own.offset if self.own_use_weights else self._own.offset
+        angles = self._input_slopes @ inputs.T + offset[:, None]
+        for row, scale, curve in self._own.curved:
             angles[row] = scale * curve.value(*self._arguments(curve, inputs, weights))
         return angles
 
-    def _arguments(self, curve: _Curve, inputs: Array, weights: Array) -> list:
+    def _arguments(self, curve: _Curve, inputs: Array | None, weights: Array) -> list:
         """Return the curve's parameters, each of shape (N,) or a number."""
         split = self.num_inputs
-        return [inputs[:, c] if c < split else weights[c - split] for c in curve.columns]
+        return [weights[c - split] if inputs is None or c >= split else inputs[:, c] for c in curve.columns]
 
-    def vjp(self, slopes: Array, inputs: Array, weights: Array) -> tuple[Array, Array]:
-        """Return the gradients for inputs (N, F) and weights (P,) from angle gradients (A, N).
+    def shared_vjp(self, slopes: Array, weights: Array) -> Array:
+        """Return the gradient for weights (P,) from that of the shared angles (B,)."""
+        grad = slopes @ self._shared_slopes
+        for row, scale, curve in self._shared.curved:
+            arguments = self._arguments(curve, None, weights)
+            for column, slope in zip(curve.columns, curve.slopes):
+                grad[column - self.num_inputs] += scale * slopes[row] * slope(*arguments)
+        return grad
 
-        A gradient of an angle that all samples share may stand in any one column.
-        """
+    def own_vjp(self, slopes: Array, inputs: Array, weights: Array) -> tuple[Array, Array]:
+        """Return the gradients for inputs (N, F) and weights (P,) from those of the samples' own angles (A, N)."""
         input_grad = slopes.T @ self._input_slopes
-        weight_grad = slopes.sum(axis=1) @ self._weight_slopes
-        for row, scale, curve in self._curved:
+        weight_grad = slopes.sum(axis=1) @ self._weight_slopes if self.own_use_weights else np.zeros(len(weights))
+        for row, scale, curve in self._own.curved:
             arguments = self._arguments(curve, inputs, weights)
             for column, slope in zip(curve.columns, curve.slopes):
                 part = scale * slopes[row] * slope(*arguments)

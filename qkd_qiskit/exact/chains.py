@@ -6,19 +6,21 @@ from typing import Any
 import numpy as np
 
 from qkd_qiskit.exact.lowering import Operation, Phase
+from qkd_qiskit.exact.steps import Trig
 
 Array = Any
-_RZ_PURE = np.array([[[1, 0], [0, 0]], [[0, 0], [0, 1]], [[0, 0], [0, 1j]]], dtype=complex)
-_RZ_MIXED = np.zeros((3, 4, 4))
-_RZ_MIXED[0, 0, 0] = _RZ_MIXED[0, 3, 3] = 1
-_RZ_MIXED[1, 1, 1] = _RZ_MIXED[1, 2, 2] = 1
-_RZ_MIXED[2, 2, 1], _RZ_MIXED[2, 1, 2] = 1, -1
+# RZ(angle) = sum over t of terms[t] * (cos, sin)(angle / 2), and of (1, cos, sin)(angle) as a Pauli transfer matrix.
+RZ_PURE = np.array([[[1, 0], [0, 1]], [[-1j, 0], [0, 1j]]], dtype=complex)
+RZ_MIXED = np.zeros((3, 4, 4))
+RZ_MIXED[0, 0, 0] = RZ_MIXED[0, 3, 3] = 1
+RZ_MIXED[1, 1, 1] = RZ_MIXED[1, 2, 2] = 1
+RZ_MIXED[2, 2, 1], RZ_MIXED[2, 1, 2] = 1, -1
 
 
 class ChainMatrices:
     """The matrices of C chains in L factors each, and their Kronecker products by group.
 
-    Every factor is `constant + cos * A + sin * B` of one angle; shorter chains are padded with ones.
+    Every factor is a sum of constants times cosine and sine of one angle; shorter chains are padded with ones.
 
     Args:
         groups: G tuples of chains; the first chain of a tuple is the most significant.
@@ -29,40 +31,40 @@ class ChainMatrices:
         self.base = base
         self.num_groups = len(groups)
         chains = [chain for group in groups for chain in group]
-        factors = [_factors(chain, base) for chain in chains]
+        factors = [chain_factors(chain, base) for chain in chains]
         depth = max((len(chain) for chain in factors), default=0)
         shape = (len(chains), depth)
         self._angle: Array = np.zeros(shape, dtype=int)
         self._sign: Array = np.zeros(shape)
-        self._terms: Array = np.zeros((*shape, 3, base, base), dtype=_RZ_PURE.dtype if base == 2 else float)
-        self._terms[:, :, 0] = np.eye(base)
+        turn = RZ_PURE if base == 2 else RZ_MIXED
+        terms_of: Array = np.zeros((*shape, len(turn), base, base), dtype=turn.dtype)
+        padding: Array = np.zeros((*shape, base, base), dtype=turn.dtype)
         for row, chain in enumerate(factors):
+            padding[row, len(chain) :] = np.eye(base)
             for column, (angle, sign, terms) in enumerate(chain):
                 self._angle[row, column], self._sign[row, column] = angle, sign
-                self._terms[row, column] = terms
+                terms_of[row, column] = terms
+        self._constant: Array = padding + (terms_of[:, :, 0] if base == 4 else 0)
+        self._cosine: Array = np.ascontiguousarray(terms_of[:, :, -2])
+        self._sine: Array = np.ascontiguousarray(terms_of[:, :, -1])
         self._by_size = _group_rows([len(group) for group in groups])
-        self._saved: Any = None
 
     def to_torch(self, device: Any) -> None:
         """Move the constants to a torch device."""
         import torch
 
-        self._terms = torch.as_tensor(self._terms, device=device)
+        for name in ("_constant", "_cosine", "_sine"):
+            setattr(self, name, torch.as_tensor(getattr(self, name), device=device))
         self._sign = torch.as_tensor(self._sign, device=device)
         self._angle = torch.as_tensor(self._angle, device=device)
 
-    def forward(self, cos: Array, sin: Array) -> tuple[list[Array], Any]:
-        """Return the G matrices (D^g, D^g), and what `backward` needs.
-
-        Args:
-            cos: cosines of all angles, shape (A,).
-            sin: sines of all angles, shape (A,).
-        """
+    def forward(self, trig: Trig) -> tuple[list[Array], Any]:
+        """Return the G matrices (D^g, D^g), and what `backward` needs, for the shared angles."""
         if not self.num_groups:
             return [], None
+        cos, sin = trig.shared_half if self.base == 2 else trig.shared
         cosines, sines = cos[self._angle], sin[self._angle] * self._sign
-        terms = self._terms
-        factors = terms[:, :, 0] + terms[:, :, 1] * cosines[:, :, None, None] + terms[:, :, 2] * sines[:, :, None, None]
+        factors = self._constant + self._cosine * cosines[:, :, None, None] + self._sine * sines[:, :, None, None]
         products = [factors[:, 0]]
         for column in range(1, factors.shape[1]):
             products.append(factors[:, column] @ products[-1])
@@ -92,19 +94,20 @@ class ChainMatrices:
                 slope = factors[:, column].swapaxes(1, 2).conj() @ slope
 
     def _add_angle_slopes(self, column: int, outer: Array, cosines: Array, sines: Array, angle_slopes: Array) -> None:
-        terms = self._terms[:, column]
-        along = (outer.conj()[:, None] * terms[:, 1:]).real.sum(axis=(2, 3))
-        sign = self._sign[:, column]
-        value = along[:, 1] * cosines[:, column] * sign - along[:, 0] * sines[:, column] * sign
+        outer = outer.conj()
+        along_cos = (outer * self._cosine[:, column]).real.sum(axis=(1, 2))
+        along_sin = (outer * self._sine[:, column]).real.sum(axis=(1, 2))
+        value = (along_sin * cosines[:, column] - along_cos * sines[:, column]) * self._sign[:, column]
+        value = value / 2 if self.base == 2 else value
         if hasattr(angle_slopes, "index_add_"):
             angle_slopes.index_add_(0, self._angle[:, column], value)
         else:
             np.add.at(angle_slopes, self._angle[:, column], value)
 
 
-def _factors(chain: Sequence[Operation], base: int) -> list[tuple[int, float, np.ndarray]]:
+def chain_factors(chain: Sequence[Operation], base: int) -> list[tuple[int, float, np.ndarray]]:
     """Write a chain as (angle, sign, terms) factors, constants multiplied into their neighbours."""
-    turn = _RZ_PURE if base == 2 else _RZ_MIXED
+    turn = RZ_PURE if base == 2 else RZ_MIXED
     pending = np.eye(base, dtype=turn.dtype)
     factors: list[tuple[int, float, np.ndarray]] = []
     for operation in chain:

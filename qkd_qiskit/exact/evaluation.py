@@ -1,7 +1,7 @@
 """The forward and the adjoint pass of a planned circuit, on NumPy arrays (CPU) or torch tensors (other devices)."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ from qiskit.circuit import Parameter
 
 from qkd_qiskit.exact.angles import AngleTable
 from qkd_qiskit.exact.chains import ChainMatrices
+from qkd_qiskit.exact.fronts import build_front
 from qkd_qiskit.exact.fusion import apply_local
 from qkd_qiskit.exact.lowering import Constant, Operation, Phase, lower_circuit, needs_density_matrix
 from qkd_qiskit.exact.noise import NoiseTable
 from qkd_qiskit.exact.observables import (
-    StateFunctional,
     Terms,
     apply_readout,
     check_observables,
@@ -24,14 +24,28 @@ from qkd_qiskit.exact.observables import (
     pauli_vectors,
     support,
 )
-from qkd_qiskit.exact.planning import Chain, Layout, plan_front, plan_tail, split_operations, transpose_operations
-from qkd_qiskit.exact.steps import Step, Tape, run_backward, run_forward
+from qkd_qiskit.exact.planning import split_operations
+from qkd_qiskit.exact.steps import Slopes, Trig
+from qkd_qiskit.exact.tails import PushedBackTail, StateTail
 from qkd_qiskit.exceptions import ConfigurationError
 
 Array = Any
-_BATCH_WIDTH = 64
 _LIMITS = {2: 20, 4: 10}
-_TAIL_SLOT = -1
+_CHUNK_ELEMENTS = 2**17
+
+
+@dataclass
+class _Pass:
+    """What a forward pass leaves for the backward pass."""
+
+    inputs: np.ndarray
+    weights: np.ndarray
+    shared: Trig
+    matrices: Sequence[Array]
+    chains: Any
+    operator: Any
+    tail: Any
+    chunks: list[tuple[slice, Any, Any]]
 
 
 class Evaluation:
@@ -68,10 +82,10 @@ class Evaluation:
         terms = [pauli_terms(observable) for observable in checked]
         if readout:
             terms = [apply_readout(item, noise, circuit.num_qubits) for item in terms]
-        self.device = device
         self.num_observables = len(terms)
         self.base = 4 if mixed else 2
         self.angles = table.compile()
+        self._device = device
         self._on_cpu = device.type == "cpu"
         self._plan(operations, terms, noise if readout else NoiseTable(None, circuit.num_qubits))
 
@@ -83,103 +97,106 @@ class Evaluation:
                 f"The circuit uses {len(qubits)} qubits; exact evaluation {'with' if self.base == 4 else 'without'} "
                 f"noise goes up to {_LIMITS[self.base]}. Use fewer qubits, or --engine aer."
             )
-        front, tail = split_operations(operations, self.angles.sampled.tolist())
-        layout = Layout(self.base, _BATCH_WIDTH, {slot: [qubit] for slot, qubit in enumerate(qubits)})
-        self._start = self._ground_states(len(qubits))
-        plan_front(layout, front, self.angles.sampled.tolist())
-        self._slot = layout.join(qubits)
-        groups: list[list[Chain]] = []
+        front, tail = split_operations(operations)
+        self._front = build_front(front, qubits, self.base)
+        self._tail: PushedBackTail | StateTail
         if self.base == 2:
-            plan_tail(layout, self._slot, tail, groups)
-            self.tail: list[Step] = []
-            self._functional = StateFunctional(terms, layout.slots[self._slot])
+            self._tail = StateTail(tail, terms, self._front)
         else:
-            self._plan_pushed_back(layout.slots[self._slot], tail, terms, noise, groups)
-        self.front = layout.steps
-        self.chains = ChainMatrices(groups, self.base)
+            vectors = _measured_vectors(terms, noise, self._front.order)
+            self._tail = PushedBackTail(tail, vectors, self._front)
+        self._chains = ChainMatrices(self._tail.groups, self.base)
+        self._chunk = max(32, _CHUNK_ELEMENTS // self.base ** len(qubits))
         if not self._on_cpu:
-            self._to_torch()
+            for part in (self._front, self._tail, self._chains):
+                part.to_torch(self._device)
 
-    def _plan_pushed_back(
-        self, order: list[int], tail: list[Operation], terms: list[Terms], noise: NoiseTable, groups: list[list[Chain]]
-    ) -> None:
-        """Plan the observables' way back through the tail; it ends in the order of the samples' vectors."""
-        layout = Layout(4, len(terms), {_TAIL_SLOT: list(order)})
-        vectors = pauli_vectors(terms, order)
-        before_measurement = _measure_errors(noise, order)
-        if before_measurement:
-            measured = np.array([is_z_type(item) for item in terms])
-            vectors[:, measured] = _apply_all(before_measurement, vectors[:, measured], order)
-        self._observables: Array = vectors
-        plan_tail(layout, _TAIL_SLOT, transpose_operations(tail), groups)
-        layout.restore(_TAIL_SLOT, order)
-        self.tail = layout.steps
-
-    def _ground_states(self, count: int) -> dict[int, Array]:
-        ground = np.array([[1.0 + 0j], [0]]) if self.base == 2 else np.array([[1.0], [0], [0], [1]])
-        return dict.fromkeys(range(count), ground)
-
-    def _to_torch(self) -> None:
-        def move(array: Any) -> Any:
-            return torch.as_tensor(array, device=self.device) if isinstance(array, np.ndarray) else array
-
-        for step in [*self.front, *self.tail]:
-            for item in fields(step):
-                setattr(step, item.name, move(getattr(step, item.name)))
-        self._start = {slot: move(vector) for slot, vector in self._start.items()}
-        self.chains.to_torch(self.device)
-        if self.base == 2:
-            self._functional.to_torch(self.device)
-        else:
-            self._observables = move(self._observables)
-
-    def forward(self, inputs: torch.Tensor, weights: torch.Tensor, keep: bool) -> tuple[torch.Tensor, Any]:
+    def forward(self, inputs: torch.Tensor, weights: torch.Tensor, keep: bool) -> tuple[torch.Tensor, _Pass | None]:
         """Return the values (N, O) for inputs (N, F) and weights (P,), and what `backward` needs."""
-        pair = (inputs.detach().cpu().double().numpy(), weights.detach().cpu().double().numpy())
-        angles = self._array(self.angles.values(*pair))
-        cos, sin = (angles.cos(), angles.sin()) if not self._on_cpu else (np.cos(angles), np.sin(angles))
-        matrices, made = self.chains.forward(cos[:, 0], sin[:, 0])
-        tape = Tape(cos, sin, matrices, dict(self._start))
-        run_forward(self.front, tape)
-        state = tape.slots[self._slot]
-        if self.base == 2:
-            values, pushed = self._functional.values(state), None
-        else:
-            pushed = Tape(cos, sin, matrices, {_TAIL_SLOT: self._observables})
-            run_forward(self.tail, pushed)
-            values = pushed.slots[_TAIL_SLOT].T @ state
-        result = self._tensor(values).T.expand(len(inputs), -1).clone()
-        return result, (pair, tape, pushed, made, state) if keep else None
+        x, w = _plain(inputs), _plain(weights)
+        shared = self._trig(self.angles.shared_values(w))
+        matrices, chains = self._chains.forward(Trig((), shared[0], (), shared[1]))
+        everyone = Trig((), shared[0], (), shared[1])
+        operator, tail = self._tail.start(everyone, matrices, len(x))
+        found = _Pass(x, w, everyone, matrices, chains, operator, tail, [])
+        values = []
+        for rows in self._chunks(len(x)):
+            own = self._trig(self.angles.own_values(x[rows], w))
+            state, front = self._front.forward(Trig(own[0], shared[0], own[1], shared[1]))
+            part, kept = self._tail.values(operator, state)
+            values.append(part)
+            if keep:
+                found.chunks.append((rows, front, kept))
+        return self._result(values, len(x)), found if keep else None
 
-    def backward(self, cotangents: torch.Tensor, saved: Any, for_inputs: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _chunks(self, count: int) -> list[slice]:
+        """Return runs of samples that fit the cache; one sample is enough if all are alike."""
+        count = count if self.angles.num_own else 1
+        return [slice(start, min(start + self._chunk, count)) for start in range(0, count, self._chunk)]
+
+    def _trig(self, angles: np.ndarray) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Return cosines and sines of angles, and of half of them for state vectors."""
+        if not self._on_cpu:
+            tensor = torch.as_tensor(angles, device=self._device)
+            half = tensor / 2
+            return (tensor.cos(), tensor.sin()), (half.cos(), half.sin())
+        if self.base == 4:
+            return (np.cos(angles), np.sin(angles)), ((), ())
+        cos, sin = np.cos(angles / 2), np.sin(angles / 2)
+        return (cos * cos - sin * sin, 2 * cos * sin), (cos, sin)
+
+    def _result(self, values: list[Array], count: int) -> torch.Tensor:
+        if not self._on_cpu:
+            joined = torch.cat(values, 1)
+            return joined.expand(-1, count).T.contiguous()
+        found = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
+        return torch.from_numpy(np.array(np.broadcast_to(found, (len(found), count)).T, order="C"))
+
+    def backward(self, cotangents: torch.Tensor, found: _Pass, for_inputs: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the gradients for inputs (N, F) and weights (P,) from that of the values (N, O)."""
-        pair, tape, pushed, made, state = saved
-        slopes = self._array(np.zeros(tape.cos.shape))
-        matrix_slopes: list[Any] = [None] * self.chains.num_groups
-        rows = self._array(cotangents.detach().cpu().double().numpy()).T
-        rows = rows.sum(axis=1)[:, None] if state.shape[1] == 1 else rows
-        back = tape.rewound(slopes, matrix_slopes)
-        if self.base == 2:
-            back.slots[self._slot] = self._functional.slopes(state, rows)
-        else:
-            back.slots[self._slot] = pushed.slots[_TAIL_SLOT] @ rows
-            push_back = pushed.rewound(slopes, matrix_slopes)
-            push_back.slots[_TAIL_SLOT] = state @ rows.T
-            run_backward(self.tail, push_back)
-        run_backward(self.front, back)
-        self.chains.backward(matrix_slopes, made, slopes[:, 0])
-        input_grad, weight_grad = self.angles.vjp(_numpy(slopes), *pair)
+        need_front = for_inputs or self._front.uses_weights or self.angles.own_use_weights
+        total = Slopes(None, self._zeros(len(found.shared.shared[0])), [None] * self._chains.num_groups)
+        rows = _plain(cotangents).T if self.angles.num_own else _plain(cotangents).sum(axis=0)[:, None]
+        operator_slope: Any = None
+        input_grad, weight_grad = np.zeros_like(found.inputs), np.zeros_like(found.weights)
+        for where, front, kept in found.chunks:
+            part = self._array(rows[:, where])
+            state_slope, own_part = self._tail.slopes(found.operator, kept, part, need_front)
+            operator_slope = own_part if operator_slope is None else operator_slope + own_part
+            if need_front:
+                slopes = Slopes(self._zeros((self.angles.num_own, part.shape[1])), total.shared, [])
+                self._front.backward(state_slope, front, slopes)
+                grads = self.angles.own_vjp(_numpy(slopes.own), found.inputs[where], found.weights)
+                input_grad[where] = grads[0]
+                weight_grad += grads[1]
+        self._tail.finish(operator_slope, found.tail, total)
+        self._chains.backward(total.matrices, found.chains, total.shared)
+        weight_grad += self.angles.shared_vjp(_numpy(total.shared), found.weights)
         return torch.from_numpy(input_grad), torch.from_numpy(weight_grad)
 
-    def _array(self, array: np.ndarray) -> Array:
-        return array if self._on_cpu else torch.as_tensor(array, device=self.device)
+    def _zeros(self, shape: int | tuple[int, int]) -> Array:
+        return np.zeros(shape) if self._on_cpu else torch.zeros(shape, dtype=torch.float64, device=self._device)
 
-    def _tensor(self, array: Array) -> torch.Tensor:
-        return torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+    def _array(self, array: np.ndarray) -> Array:
+        return array if self._on_cpu else torch.as_tensor(array, device=self._device)
+
+
+def _plain(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
 
 
 def _numpy(array: Array) -> np.ndarray:
     return array if isinstance(array, np.ndarray) else array.cpu().numpy()
+
+
+def _measured_vectors(terms: list[Terms], noise: NoiseTable, order: list[int]) -> np.ndarray:
+    """Return the observables' Pauli vectors (4^n, O), with the errors before a measurement on the Z-type ones."""
+    vectors = pauli_vectors(terms, order)
+    errors = _measure_errors(noise, order)
+    if errors:
+        measured = np.array([is_z_type(item) for item in terms])
+        vectors[:, measured] = _apply_all(errors, vectors[:, measured], order)
+    return vectors
 
 
 def _qubits(operation: Operation) -> tuple[int, ...]:

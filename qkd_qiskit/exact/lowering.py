@@ -37,11 +37,15 @@ class Constant:
 
 @dataclass(frozen=True)
 class Phase:
-    """An RZ rotation of one qubit by the angle of that number, times `sign`."""
+    """An RZ rotation of one qubit by the angle of that number, times `sign`.
+
+    `sampled` says which numbering `angle` belongs to: that of the samples' own angles or that of the shared ones.
+    """
 
     qubit: int
     angle: int
     sign: float = 1.0
+    sampled: bool = False
 
 
 Operation = Constant | Phase
@@ -133,14 +137,14 @@ class _Lowering:
         yield from self._unitary_unless_identity(before, qubits)
         for support, rate in rates:
             chosen = [qubit for position, qubit in enumerate(qubits) if support >> position & 1]
-            yield from self._string_rotation(chosen, self._angles.add(gate.params[0], rate))
+            yield from self._string_rotation(chosen, *self._angles.add(gate.params[0], rate))
         yield from self._unitary_unless_identity(after, qubits)
 
-    def _string_rotation(self, qubits: Sequence[int], angle: int) -> Iterator[Operation]:
+    def _string_rotation(self, qubits: Sequence[int], angle: int, sampled: bool) -> Iterator[Operation]:
         """Yield exp(-i angle/2 Z..Z): the parity is folded onto the last qubit and back."""
         ladder = [self._unitary(_CX, (target, control)) for control, target in pairwise(qubits)]
         yield from ladder
-        yield Phase(qubits[-1], angle)
+        yield Phase(qubits[-1], angle, sampled=sampled)
         yield from reversed(ladder)
 
     def _definition(self, gate: Instruction, qubits: tuple[int, ...], cause: Exception | None) -> Iterator[Operation]:

@@ -123,6 +123,7 @@ class StateFunctional:
         self.is_diagonal = masks == [0]
         if self.is_diagonal:
             self.flips = [(rows, np.ascontiguousarray(self.flips[0][1].real))]
+            self._doubled: Array = np.hstack([self.flips[0][1]] * 2)
 
     def to_torch(self, device: Any) -> None:
         """Move the constants to a torch device."""
@@ -132,6 +133,8 @@ class StateFunctional:
             (torch.as_tensor(source, device=device), torch.as_tensor(diagonal, device=device))
             for source, diagonal in self.flips
         ]
+        if self.is_diagonal:
+            self._doubled = torch.as_tensor(self._doubled, device=device)
 
     def values(self, states: Array) -> Array:
         """Return the expectation values (O, N) in states (2^n, N)."""
@@ -145,6 +148,14 @@ class StateFunctional:
             return states * (self.flips[0][1].T @ (2.0 * cotangents))
         doubled = 2.0 * cotangents + 0j
         return sum((diagonal.T @ doubled) * states[source] for source, diagonal in self.flips)
+
+    def squares(self, parts: Array) -> Array:
+        """Return diagonal observables' values (O, N) from real above imaginary parts of states, (2 * 2^n, N)."""
+        return self._doubled @ (parts * parts)
+
+    def squares_slopes(self, parts: Array, cotangents: Array) -> Array:
+        """Return the gradient for the parts (2 * 2^n, N) from that of the values (O, N)."""
+        return parts * (self._doubled.T @ (2.0 * cotangents))
 
 
 def _index_mask(mask: int, order: Sequence[int]) -> int:

@@ -62,14 +62,14 @@ class Layout:
         self.reorder(slot, [self.slots[slot].index(qubit) for qubit in order])
 
 
-def split_operations(operations: Sequence[Operation], sampled: Sequence[bool]) -> tuple[list, list]:
+def split_operations(operations: Sequence[Operation]) -> tuple[list, list]:
     """Return (front, tail): the tail is everything that no sample's own angle comes after on any of its qubits."""
     blocked: set[int] = set()
     front: list[Operation] = []
     tail: list[Operation] = []
     for operation in reversed(operations):
         qubits = {operation.qubit} if isinstance(operation, Phase) else set(operation.qubits)
-        own = isinstance(operation, Phase) and sampled[operation.angle]
+        own = isinstance(operation, Phase) and operation.sampled
         if own or blocked & qubits:
             blocked |= qubits
             front.append(operation)
@@ -81,7 +81,7 @@ def split_operations(operations: Sequence[Operation], sampled: Sequence[bool]) -
 def transpose_operations(operations: Sequence[Operation]) -> list[Operation]:
     """Return the operations that push an observable's Pauli coefficients back, in the order they are applied."""
     return [
-        Phase(operation.qubit, operation.angle, -operation.sign)
+        Phase(operation.qubit, operation.angle, -operation.sign, operation.sampled)
         if isinstance(operation, Phase)
         else Constant(operation.qubits, np.ascontiguousarray(operation.matrix.T))
         for operation in reversed(operations)
@@ -105,22 +105,22 @@ def _sort_levels(operations: Sequence[Operation], chains: bool) -> list[list[Ope
     return [levels[level] for level in range(max(levels, default=-1) + 1)]
 
 
-def plan_front(layout: Layout, operations: Sequence[Operation], sampled: Sequence[bool]) -> None:
+def plan_front(layout: Layout, operations: Sequence[Operation]) -> None:
     """Append the steps that evolve the samples, slots joined only when an operation needs both."""
     for number, level in enumerate(_sort_levels(operations, chains=False)):
         if number % 2:
             _plan_constants(layout, [item for item in level if isinstance(item, Constant)])
         else:
-            _plan_turns(layout, [item for item in level if isinstance(item, Phase)], sampled)
+            _plan_turns(layout, [item for item in level if isinstance(item, Phase)])
 
 
-def _plan_turns(layout: Layout, phases: Sequence[Phase], sampled: Sequence[bool]) -> None:
+def _plan_turns(layout: Layout, phases: Sequence[Phase]) -> None:
     by_slot: dict[int, list[Phase]] = defaultdict(list)
     for phase in phases:
         by_slot[layout.slot_of(phase.qubit)].append(phase)
     for slot, members in by_slot.items():
-        turns = [(layout.position(slot, phase.qubit), phase.angle, phase.sign) for phase in members]
-        layout.steps.append(Rotate(slot, layout.base, turns, [bool(sampled[phase.angle]) for phase in members]))
+        turns = [(layout.position(slot, phase.qubit), phase.angle, phase.sign, phase.sampled) for phase in members]
+        layout.steps.append(Rotate(slot, layout.base, turns))
 
 
 def _plan_constants(layout: Layout, constants: Sequence[Constant]) -> None:

@@ -8,7 +8,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 Array = Any
+
+
+@dataclass
+class Trig:
+    """Cosines and sines of all angles: the samples' own (A, N), the shared ones (B,); and of half of each."""
+
+    own: tuple[Array, Array]
+    shared: tuple[Array, Array]
+    own_half: tuple[Array, Array]
+    shared_half: tuple[Array, Array]
+
+
+@dataclass
+class Slopes:
+    """Gradients that a way back collects: of own angles (A, N), shared angles (B,) and the weights' matrices."""
+
+    own: Array
+    shared: Array
+    matrices: list[Any]
 
 
 @dataclass
@@ -16,23 +37,20 @@ class Tape:
     """One forward pass: what the steps read and what they leave for the way back.
 
     Args:
-        cos: cosines of the angles, shape (A, N) or (A, 1).
-        sin: sines of the angles, like cos.
+        trig: cosines and sines of the angles.
         matrices: matrices that the weights make, (d, d) each.
         slots: the vectors.
     """
 
-    cos: Array
-    sin: Array
+    trig: Trig
     matrices: Sequence[Array]
     slots: dict[int, Array]
     saved: list = field(default_factory=list)
-    slopes: Array = None
-    matrix_slopes: list = field(default_factory=list)
+    slopes: Slopes | None = None
 
-    def rewound(self, slopes: Array, matrix_slopes: list) -> "Tape":
-        """Return a tape for the way back, so that this one can be used again."""
-        return Tape(self.cos, self.sin, self.matrices, {}, list(self.saved), slopes, matrix_slopes)
+    def rewound(self, slopes: Slopes, slots: dict[int, Array]) -> "Tape":
+        """Return a tape for the way back with gradients in its slots, so that this one can be used again."""
+        return Tape(self.trig, self.matrices, slots, list(self.saved), slopes)
 
 
 def multiply_rows(matrix: Array, vectors: Array, left: int) -> Array:
@@ -81,7 +99,7 @@ class ApplyShared:
         vectors, slope = tape.saved.pop(), tape.slots[self.slot]
         size = matrix.shape[0]
         outer = slope.reshape(self.left, size, -1) @ vectors.reshape(self.left, size, -1).swapaxes(1, 2).conj()
-        tape.matrix_slopes[self.member] = outer.sum(axis=0) if self.left > 1 else outer[0]
+        _slopes(tape).matrices[self.member] = outer.sum(axis=0) if self.left > 1 else outer[0]
         tape.slots[self.slot] = multiply_rows(matrix.conj().T, slope, self.left)
 
 
@@ -158,29 +176,28 @@ def _narrow(slope: Array, like: Array) -> Array:
 
 @dataclass
 class Rotate:
-    """RZ rotations of distinct qubits of one slot, as (left, angle, sign) each; `base` is 2 or 4."""
+    """RZ rotations of qubits of one slot, as (left, angle, sign, sampled) each; `base` is 2 or 4."""
 
     slot: int
     base: int
-    turns: Sequence[tuple[int, int, float]]
-    sampled: Sequence[bool]
+    turns: Sequence[tuple[int, int, float, bool]]
 
     def forward(self, tape: Tape) -> None:
         """Turn in place; a vector that all samples share is copied first, once per sample if the angle differs."""
         vectors = tape.slots[self.slot]
         before = vectors.shape[1]
         if before == 1:
-            samples = tape.cos.shape[1] if any(self.sampled) else 1
+            samples = tape.trig.own[0].shape[1] if any(sampled for *_, sampled in self.turns) else 1
             vectors = vectors.repeat(1, samples) if hasattr(vectors, "clone") else vectors.repeat(samples, axis=1)
-        for turn, sampled in zip(self.turns, self.sampled):
-            self._turn(vectors, tape, turn, sampled, 1.0)
+        for turn in self.turns:
+            self._turn(vectors, tape.trig, turn, 1.0)
         tape.saved.append((vectors, before))
         tape.slots[self.slot] = vectors
 
-    def _turn(self, vectors: Array, tape: Tape, turn: tuple[int, int, float], sampled: bool, way: float) -> None:
-        left, angle, sign = turn
-        columns = slice(None) if sampled else slice(0, 1)
-        cos, sin = tape.cos[angle, columns], tape.sin[angle, columns] * (sign * way)
+    def _turn(self, vectors: Array, trig: Trig, turn: tuple[int, int, float, bool], way: float) -> None:
+        left, angle, sign, sampled = turn
+        cosines, sines = trig.own if sampled else trig.shared
+        cos, sin = cosines[angle], sines[angle] * (sign * way)
         tensor = vectors.reshape(left, self.base, -1, vectors.shape[1])
         if self.base == 2:
             tensor[:, 1] *= cos + 1j * sin
@@ -197,14 +214,15 @@ class Rotate:
         slope = tape.slots[self.slot]
         if vectors.shape[1] < slope.shape[1]:
             slope = slope.sum(axis=1)[:, None]
-        for (left, angle, sign), sampled in zip(self.turns, self.sampled):
+        slopes = _slopes(tape)
+        for left, angle, sign, sampled in self.turns:
             value = self._angle_slope(vectors, slope, left) * sign
             if sampled:
-                tape.slopes[angle] += value
+                slopes.own[angle] += value
             else:
-                tape.slopes[angle, 0] += value.sum()
-        for turn, sampled in zip(self.turns, self.sampled):
-            self._turn(slope, tape, turn, sampled, -1.0)
+                slopes.shared[angle] += value.sum()
+        for turn in self.turns:
+            self._turn(slope, tape.trig, turn, -1.0)
         tape.slots[self.slot] = slope.sum(axis=1)[:, None] if before == 1 and slope.shape[1] > 1 else slope
 
     def _angle_slope(self, vectors: Array, slope: Array, left: int) -> Array:
@@ -213,7 +231,20 @@ class Rotate:
         if self.base == 2:
             ones, slopes = vectors[:, 1], slope[:, 1]
             return (slopes.imag * ones.real - slopes.real * ones.imag).sum(axis=(0, 1))
-        return (slope[:, 2] * vectors[:, 1] - slope[:, 1] * vectors[:, 2]).sum(axis=(0, 1))
+        x, y = vectors[:, 1], vectors[:, 2]
+        return inner(slope[:, 2], x) - inner(slope[:, 1], y)
+
+
+def _slopes(tape: Tape) -> Slopes:
+    assert tape.slopes is not None
+    return tape.slopes
+
+
+def inner(first: Array, second: Array) -> Array:
+    """Return the sum over all but the last axis of the product of two arrays (a, b, N)."""
+    if hasattr(first, "clone"):
+        return (first * second).sum(axis=(0, 1))
+    return np.einsum("abn,abn->n", first, second)
 
 
 Step = ApplyConstant | ApplyShared | ApplyGather | Permute | Join | Rotate

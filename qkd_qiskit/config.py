@@ -94,7 +94,7 @@ class DistillationSettings(_Section):
 
     loss: str | None = None
     temperature: float = Field(default=4.0, gt=0)
-    alpha: float = Field(default=0.5, ge=0, le=1)
+    alpha: float = Field(default=0.9, ge=0, le=1)
 
 
 class TrainingSettings(_Section):
@@ -111,9 +111,9 @@ class TrainingSettings(_Section):
         probe: samples of the first batch that are checked against Aer before training starts.
     """
 
-    epochs: int = Field(default=40, ge=1)
+    epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=1e-2, gt=0)
+    learning_rate: float = Field(default=2e-2, gt=0)
     schedule: str = "cosine"
     clip: float = Field(default=1.0, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)

@@ -42,7 +42,7 @@ class Objective:
 
     name: str = "kd"
     temperature: float = 4.0
-    alpha: float = 0.5
+    alpha: float = 0.9
 
     def __post_init__(self) -> None:
         """Check the constants.

@@ -174,6 +174,8 @@ def _transpile(circuit: QuantumCircuit, target: Target, level: int, seed: int) -
 
 
 def _final_layout(isa: QuantumCircuit) -> tuple[int, ...]:
+    if isa.layout is None:  # a target without coupling map leaves the qubits where they are
+        return tuple(range(isa.num_qubits))
     return tuple(isa.layout.final_index_layout())
 
 

@@ -197,8 +197,8 @@ def _qnn_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
 def _hybrid_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
     """Build the small CNN of the paper's v1 student (arXiv 2311.13810), its input size inferred from the images."""
     channels, height, width = blueprint.image_shape
-    flat = 20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2)
-    if flat <= 0:
+    rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
+    if min(rows, columns) < 1:
         raise ConfigurationError(f"the hybrid student needs images of at least 16 x 16 pixels, not {height} x {width}")
     return nn.Sequential(
         nn.Conv2d(channels, 10, 5),
@@ -209,7 +209,7 @@ def _hybrid_features(blueprint: StudentBlueprint, num_features: int) -> nn.Modul
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(flat, 50),
+        nn.Linear(20 * rows * columns, 50),
         nn.ReLU(),
         nn.Dropout(),
         nn.Linear(50, num_features),

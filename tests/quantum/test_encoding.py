@@ -1,0 +1,79 @@
+"""Encodings against closed forms and the state vector they are to prepare."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from qiskit.quantum_info import Statevector
+
+from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.quantum.encoding import build_encoding
+
+FLOATS = st.floats(-3, 3).map(lambda value: 0.0 if abs(value) < 1e-6 else value)
+
+
+def prepared_state(name: str, features: np.ndarray, num_qubits: int) -> np.ndarray:
+    encoding = build_encoding(name, num_qubits)
+    angles = encoding.angles(torch.tensor(features[None], dtype=torch.float64))[0]
+    return Statevector(encoding.circuit.assign_parameters(dict(zip(encoding.parameters, angles.numpy())))).data
+
+
+@pytest.mark.parametrize("num_qubits", [1, 2, 3, 4, 5])
+def test_amplitude_encoding_prepares_the_normalised_features(num_qubits: int) -> None:
+    features = np.random.default_rng(num_qubits).normal(size=2**num_qubits)
+    wanted = features / np.linalg.norm(features)
+    np.testing.assert_allclose(prepared_state("amplitude", features, num_qubits), wanted, atol=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(FLOATS, min_size=8, max_size=8))
+def test_amplitude_encoding_prepares_any_signs_and_zeros(values: list[float]) -> None:
+    features = np.array(values)
+    norm = np.linalg.norm(features)
+    wanted = features / norm if norm else np.eye(8)[0]
+    np.testing.assert_allclose(prepared_state("amplitude", features, 3), wanted, atol=1e-12)
+
+
+def test_amplitude_angles_have_the_gradient_of_finite_differences() -> None:
+    angles = build_encoding("amplitude", 3).angles
+    features = torch.randn(4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    assert torch.autograd.gradcheck(angles, (features,), eps=1e-6, atol=1e-6)
+
+
+def test_amplitude_angles_of_zeros_have_a_finite_gradient() -> None:
+    features = torch.zeros(2, 8, dtype=torch.float64)
+    features[1, 3] = 1.0
+    features.requires_grad_()
+    build_encoding("amplitude", 3).angles(features).sum().backward()
+    assert features.grad is not None
+    assert torch.isfinite(features.grad).all()
+
+
+def test_amplitude_circuit_has_the_gates_of_the_decomposition() -> None:
+    operations = build_encoding("amplitude", 4).circuit.count_ops()
+    assert operations == {"ry": 2**4 - 1, "cx": 2**4 - 2}
+
+
+def test_angle_encoding_gives_the_cosine() -> None:
+    features = np.array([0.3, -1.1])
+    state = prepared_state("angle", features, 2)
+    for qubit, feature in enumerate(features):
+        ones = sum(abs(state[index]) ** 2 for index in range(4) if index >> qubit & 1)
+        assert 1 - 2 * ones == pytest.approx(math.cos(math.pi / 2 * math.tanh(feature)), abs=1e-12)
+
+
+def test_hadamard_angle_encoding_gives_the_papers_probability() -> None:
+    feature = 0.7
+    state = prepared_state("hadamard_angle", np.array([feature]), 1)
+    theta = math.pi / 2 * math.tanh(feature)
+    assert abs(state[1]) ** 2 == pytest.approx((1 + math.sin(theta)) / 2, abs=1e-12)
+
+
+def test_an_unknown_encoding_names_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match=r"'amplitud'.*did you mean 'amplitude'"):
+        build_encoding("amplitud", 2)

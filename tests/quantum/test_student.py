@@ -1,0 +1,112 @@
+"""The student as a torch module: shapes, seeds, gradients through the quantum layer, refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.execution.engines import build_quantum_layer
+from qkd_qiskit.quantum.student import QuantumStudent, StudentBlueprint, build_student
+
+IMAGES = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+def make(engine: str = "exact", seed: int = 0, **choices: object) -> QuantumStudent:
+    blueprint = StudentBlueprint(**{"image_shape": (1, 28, 28), "num_classes": 3, "num_qubits": 3, **choices})  # type: ignore[arg-type]
+    return build_student(blueprint, build_quantum_layer(engine, None), seed=seed)
+
+
+KINDS = [
+    {"kind": "qnn"},
+    {"kind": "qnn", "encoding": "angle", "observables": "z"},
+    {"kind": "qnn", "reduction": "average_pool"},
+    {"kind": "qnn", "layers": 0},
+    {"kind": "hybrid"},
+    {"kind": "hybrid", "head": "paper"},
+]
+
+
+@pytest.mark.parametrize("engine", ["exact", "aer"])
+@pytest.mark.parametrize("choices", KINDS)
+def test_every_student_learns_from_every_part(engine: str, choices: dict) -> None:
+    student = make(engine, **choices).eval()
+    logits = student(IMAGES)
+    assert logits.shape == (5, 2 * 2**3 if choices.get("head") == "paper" else 3)
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1])).backward()
+    for name, weight in student.named_parameters():
+        if weight.numel():
+            assert weight.grad is not None, name
+            assert weight.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("choices", KINDS)
+def test_both_engines_give_the_same_gradients(choices: dict) -> None:
+    gradients = []
+    for engine in ("exact", "aer"):
+        student = make(engine, **choices).eval()
+        torch.nn.functional.cross_entropy(student(IMAGES), torch.tensor([0, 1, 2, 0, 1])).backward()
+        gradients.append(
+            np.concatenate([weight.grad.numpy().ravel() for weight in student.parameters() if weight.numel()])
+        )
+    np.testing.assert_allclose(*gradients, atol=2e-6)
+
+
+@pytest.mark.parametrize("choices", KINDS)
+def test_both_roads_give_the_same_logits(choices: dict) -> None:
+    """`EstimatorQNN.forward` and the one-PUB evaluation agree to 1e-9 on a noiseless simulator."""
+    from qkd_qiskit.execution.aer import evaluate_on_aer
+
+    student = make("aer", **choices).eval()
+    values = student.parameter_values(IMAGES)
+    inputs = len(student.circuit.input_params)
+    through_qnn = student.quantum.neural_network.forward(values[:, :inputs], values[0, inputs:])
+    one_pub, errors = evaluate_on_aer(student.circuit, values)
+    assert not errors.any()
+    np.testing.assert_allclose(student.classify(through_qnn), student.classify(one_pub), atol=1e-9)
+    np.testing.assert_allclose(student(IMAGES).detach().numpy(), student.classify(one_pub), atol=1e-5)
+
+
+def test_the_seed_decides_every_weight() -> None:
+    def weights(seed: int) -> np.ndarray:
+        return np.concatenate([weight.detach().numpy().ravel() for weight in make(seed=seed).parameters()])
+
+    np.testing.assert_array_equal(weights(4), weights(4))
+    assert not np.array_equal(weights(4), weights(5))
+
+
+def test_the_hybrid_student_has_the_papers_size() -> None:
+    student = make("aer", kind="hybrid", head="paper", num_qubits=4, num_classes=8)
+    assert student.num_weights() == {"features": 21_534, "quantum": 0, "head": 0}  # 21,556 less two unused layers
+    assert student.num_weights()["features"] == 260 + 5_020 + 320 * 50 + 50 + 50 * 4 + 4
+
+
+@pytest.mark.parametrize(
+    ("choices", "telling"),
+    [
+        ({"kind": "qn"}, "did you mean 'qnn'"),
+        ({"num_qubits": 0}, "1 to 12 qubits, not 0"),
+        ({"layers": -1}, "0 or more layers"),
+        ({"reduction": "lineal"}, "did you mean 'linear'"),
+        ({"reduction": "average_pool", "num_qubits": 10, "image_shape": (1, 28, 28)}, "32 x 32 regions"),
+        ({"kind": "hybrid", "image_shape": (1, 8, 8)}, "at least 16 x 16"),
+        ({"head": "papr"}, "did you mean 'paper'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(choices: dict, telling: str) -> None:
+    with pytest.raises(ConfigurationError, match=telling):
+        make(**choices)
+
+
+def test_values_of_another_shape_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"\(5, 3\).*\(N, 7\)"):
+        make().classify(np.zeros((5, 3)))
+
+
+def test_a_weight_that_is_not_finite_is_named() -> None:
+    student = make("aer")
+    with torch.no_grad():
+        student.quantum.weight[2] = torch.nan
+    with pytest.raises(ConfigurationError, match=r"w\[2\] of sample 0 is nan"):
+        student.parameter_values(IMAGES)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from qiskit.circuit import Parameter
 
 from qkd_qiskit.exact.angles import AngleTable
 from qkd_qiskit.exact.chains import ChainMatrices
-from qkd_qiskit.exact.fronts import build_front
+from qkd_qiskit.exact.fronts import AmplitudeFront, Front, build_front
 from qkd_qiskit.exact.fusion import apply_local
 from qkd_qiskit.exact.lowering import Constant, Operation, Phase, lower_circuit, needs_density_matrix
 from qkd_qiskit.exact.noise import NoiseTable
@@ -27,6 +29,7 @@ from qkd_qiskit.exact.observables import (
 from qkd_qiskit.exact.planning import split_operations
 from qkd_qiskit.exact.steps import Slopes, Trig
 from qkd_qiskit.exact.tails import PushedBackTail, StateTail
+from qkd_qiskit.exact.threads import for_each
 from qkd_qiskit.exceptions import ConfigurationError
 
 Array = Any
@@ -45,7 +48,7 @@ class _Pass:
     chains: Any
     operator: Any
     tail: Any
-    chunks: list[tuple[slice, Any, Any]]
+    chunks: Sequence[tuple[slice, Any, Any]]
 
 
 class Evaluation:
@@ -62,6 +65,7 @@ class Evaluation:
         noise_model: an Aer noise model or None.
         device: where to compute.
         readout: whether Z-type observables see the readout errors.
+        amplitudes: whether the inputs are the amplitudes of the states that the circuit starts from.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Evaluation:
         noise_model: Any | None,
         device: torch.device,
         readout: bool,
+        amplitudes: bool = False,
     ):
         checked = check_observables(observables, circuit.num_qubits)
         noise = NoiseTable(noise_model, circuit.num_qubits)
@@ -82,23 +87,32 @@ class Evaluation:
         terms = [pauli_terms(observable) for observable in checked]
         if readout:
             terms = [apply_readout(item, noise, circuit.num_qubits) for item in terms]
+        if amplitudes and mixed:
+            raise ConfigurationError(
+                "amplitude_inputs is for circuits without noise: a noisy device needs gates to prepare a state. "
+                "Encode with a tree of multiplexed RY gates, or leave the noise model out."
+            )
+        self._num_qubits = circuit.num_qubits
         self.num_observables = len(terms)
         self.base = 4 if mixed else 2
         self.angles = table.compile()
         self._device = device
         self._on_cpu = device.type == "cpu"
-        self._plan(operations, terms, noise if readout else NoiseTable(None, circuit.num_qubits))
+        self._plan(operations, terms, noise if readout else NoiseTable(None, circuit.num_qubits), amplitudes)
 
-    def _plan(self, operations: list[Operation], terms: list[Terms], noise: NoiseTable) -> None:
+    def _plan(self, operations: list[Operation], terms: list[Terms], noise: NoiseTable, amplitudes: bool) -> None:
         touched = {qubit for item in operations for qubit in _qubits(item)}.union(*(support(item) for item in terms))
-        qubits = sorted(touched) or [0]
+        qubits = list(range(self._num_qubits)) if amplitudes else sorted(touched) or [0]
         if len(qubits) > _LIMITS[self.base]:
             raise ConfigurationError(
                 f"The circuit uses {len(qubits)} qubits; exact evaluation {'with' if self.base == 4 else 'without'} "
                 f"noise goes up to {_LIMITS[self.base]}. Use fewer qubits, or --engine aer."
             )
         front, tail = split_operations(operations)
-        self._front = build_front(front, qubits, self.base)
+        self._front: Front = build_front(front, qubits, self.base)
+        if amplitudes:
+            self._front = AmplitudeFront(len(qubits))
+        self._differ = amplitudes or self.angles.num_own > 0
         self._tail: PushedBackTail | StateTail
         if self.base == 2:
             self._tail = StateTail(tail, terms, self._front)
@@ -106,7 +120,7 @@ class Evaluation:
             vectors = _measured_vectors(terms, noise, self._front.order)
             self._tail = PushedBackTail(tail, vectors, self._front)
         self._chains = ChainMatrices(self._tail.groups, self.base)
-        self._chunk = max(32, _CHUNK_ELEMENTS // self.base ** len(qubits))
+        self._chunk = max(64, _CHUNK_ELEMENTS // self._tail.rows_a_sample)
         if not self._on_cpu:
             for part in (self._front, self._tail, self._chains):
                 part.to_torch(self._device)
@@ -114,24 +128,31 @@ class Evaluation:
     def forward(self, inputs: torch.Tensor, weights: torch.Tensor, keep: bool) -> tuple[torch.Tensor, _Pass | None]:
         """Return the values (N, O) for inputs (N, F) and weights (P,), and what `backward` needs."""
         x, w = _plain(inputs), _plain(weights)
+        _check_finite(x, w)
         shared = self._trig(self.angles.shared_values(w))
-        matrices, chains = self._chains.forward(Trig((), shared[0], (), shared[1]))
-        everyone = Trig((), shared[0], (), shared[1])
+        everyone = Trig(*shared)
+        matrices, chains = self._chains.forward(everyone)
         operator, tail = self._tail.start(everyone, matrices, len(x))
         found = _Pass(x, w, everyone, matrices, chains, operator, tail, [])
-        values = []
-        for rows in self._chunks(len(x)):
-            own = self._trig(self.angles.own_values(x[rows], w))
-            state, front = self._front.forward(Trig(own[0], shared[0], own[1], shared[1]))
+
+        def evaluate(rows: slice) -> tuple[Array, Any]:
+            state, front = self._samples(x[rows], w, shared)
             part, kept = self._tail.values(operator, state)
-            values.append(part)
-            if keep:
-                found.chunks.append((rows, front, kept))
+            return part, (rows, front, kept) if keep else None
+
+        values, found.chunks = zip(*for_each(evaluate, self._chunks(len(x))))
         return self._result(values, len(x)), found if keep else None
+
+    def _samples(self, x: np.ndarray, w: np.ndarray, shared: tuple) -> tuple[Any, Any]:
+        """Return the vectors of samples (N, F), and what the front's `backward` needs."""
+        if isinstance(self._front, AmplitudeFront):
+            return self._array(np.ascontiguousarray(x.T)), None
+        own = self._trig(self.angles.own_values(x, w))
+        return self._front.forward(Trig(shared[0], shared[1], own[0], own[1]))
 
     def _chunks(self, count: int) -> list[slice]:
         """Return runs of samples that fit the cache; one sample is enough if all are alike."""
-        count = count if self.angles.num_own else 1
+        count = count if self._differ else 1
         return [slice(start, min(start + self._chunk, count)) for start in range(0, count, self._chunk)]
 
     def _trig(self, angles: np.ndarray) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -145,9 +166,9 @@ class Evaluation:
         cos, sin = np.cos(angles / 2), np.sin(angles / 2)
         return (cos * cos - sin * sin, 2 * cos * sin), (cos, sin)
 
-    def _result(self, values: list[Array], count: int) -> torch.Tensor:
+    def _result(self, values: Sequence[Array], count: int) -> torch.Tensor:
         if not self._on_cpu:
-            joined = torch.cat(values, 1)
+            joined = torch.cat(list(values), 1)
             return joined.expand(-1, count).T.contiguous()
         found = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
         return torch.from_numpy(np.array(np.broadcast_to(found, (len(found), count)).T, order="C"))
@@ -156,20 +177,28 @@ class Evaluation:
         """Return the gradients for inputs (N, F) and weights (P,) from that of the values (N, O)."""
         need_front = for_inputs or self._front.uses_weights or self.angles.own_use_weights
         total = Slopes(None, self._zeros(len(found.shared.shared[0])), [None] * self._chains.num_groups)
-        rows = _plain(cotangents).T if self.angles.num_own else _plain(cotangents).sum(axis=0)[:, None]
-        operator_slope: Any = None
+        rows = _plain(cotangents).T if self._differ else _plain(cotangents).sum(axis=0)[:, None]
         input_grad, weight_grad = np.zeros_like(found.inputs), np.zeros_like(found.weights)
-        for where, front, kept in found.chunks:
+
+        def go_back(chunk: tuple[slice, Any, Any]) -> tuple[Any, Any, Any]:
+            where, front, kept = chunk
             part = self._array(rows[:, where])
-            state_slope, own_part = self._tail.slopes(found.operator, kept, part, need_front)
-            operator_slope = own_part if operator_slope is None else operator_slope + own_part
-            if need_front:
-                slopes = Slopes(self._zeros((self.angles.num_own, part.shape[1])), total.shared, [])
-                self._front.backward(state_slope, front, slopes)
-                grads = self.angles.own_vjp(_numpy(slopes.own), found.inputs[where], found.weights)
-                input_grad[where] = grads[0]
-                weight_grad += grads[1]
-        self._tail.finish(operator_slope, found.tail, total)
+            state_slope, operator_slope = self._tail.slopes(found.operator, kept, part, need_front)
+            if not need_front:
+                return operator_slope, 0.0, 0.0
+            if isinstance(self._front, AmplitudeFront):
+                input_grad[where] = _numpy(state_slope).T
+                return operator_slope, 0.0, 0.0
+            slopes = Slopes(self._zeros((self.angles.num_own, part.shape[1])), self._zeros(len(total.shared)), [])
+            self._front.backward(state_slope, front, slopes)
+            grads = self.angles.own_vjp(_numpy(slopes.own), found.inputs[where], found.weights)
+            input_grad[where] = grads[0]
+            return operator_slope, slopes.shared, grads[1]
+
+        operator_slopes, shared_slopes, weight_slopes = zip(*for_each(go_back, found.chunks))
+        total.shared = total.shared + sum(shared_slopes)
+        weight_grad += sum(weight_slopes)
+        self._tail.finish(reduce(add, operator_slopes), found.tail, total)
         self._chains.backward(total.matrices, found.chains, total.shared)
         weight_grad += self.angles.shared_vjp(_numpy(total.shared), found.weights)
         return torch.from_numpy(input_grad), torch.from_numpy(weight_grad)
@@ -183,6 +212,14 @@ class Evaluation:
 
 def _plain(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
+
+
+def _check_finite(inputs: np.ndarray, weights: np.ndarray) -> None:
+    for name, array in (("inputs", inputs), ("weights", weights)):
+        finite = np.isfinite(array)
+        if not finite.all():
+            row = int(np.argwhere(~finite)[0][0])
+            raise ConfigurationError(f"{name} holds NaN or infinity, first in row {row}. Check the step before it.")
 
 
 def _numpy(array: Array) -> np.ndarray:

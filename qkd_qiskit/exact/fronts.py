@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qkd_qiskit.exact.chains import RZ_MIXED, RZ_PURE, chain_factors
+from qkd_qiskit.exact.chains import chain_factors
 from qkd_qiskit.exact.lowering import Constant, Operation, Phase
 from qkd_qiskit.exact.planning import Layout, plan_front
 from qkd_qiskit.exact.steps import Slopes, Step, Tape, Trig, run_backward, run_forward
@@ -78,7 +78,7 @@ class ProductFront:
         self._angles: Array = np.array([[angle for angle, _, _ in chain] for chain in chains]).T
         self._signs: Array = np.array([[sign for _, sign, _ in chain] for chain in chains]).T[:, :, None]
         first = (terms[:, 0] @ GROUND[base])[..., 0].swapaxes(1, 2)
-        self.kept = _rows_in_use(first, terms[:, 1:], base)
+        self.kept = _rows_in_use(first, terms[:, 1:]) if base == 4 else [0, 1]
         self.is_real = not np.any(np.imag(first)) and not np.any(np.imag(terms[:, 1:]))
         if self.is_real:
             first, terms = np.real(first), np.real(terms)
@@ -130,6 +130,27 @@ class ProductFront:
             slopes.own[angle] += value[qubit]
 
 
+class AmplitudeFront:
+    """The inputs themselves are the amplitudes of the states, real ones.
+
+    Args:
+        num_qubits: Q; all are in use.
+    """
+
+    is_product = False
+    is_real = True
+    uses_weights = False
+
+    def __init__(self, num_qubits: int):
+        self.order = list(reversed(range(num_qubits)))
+
+    def to_torch(self, device: Any) -> None:
+        """Do nothing; there are no constants."""
+
+
+Front = EvolvedFront | ProductFront | AmplitudeFront
+
+
 def build_front(operations: Sequence[Operation], qubits: Sequence[int], base: int) -> EvolvedFront | ProductFront:
     """Return the front that fits: factors if nothing entangles them."""
     counts = dict.fromkeys(qubits, 0)
@@ -150,13 +171,13 @@ def _chains_by_qubit(operations: Sequence[Operation], qubits: Sequence[int]) -> 
     return [chains[qubit] for qubit in qubits]
 
 
-def _rows_in_use(first: np.ndarray, later: np.ndarray, base: int) -> list[int]:
+def _rows_in_use(first: np.ndarray, later: np.ndarray) -> list[int]:
     """Return the rows of a factor that can differ from zero, the same for all qubits."""
     used = (np.abs(first) > 1e-15).any(axis=(0, 2))
     couplings = (np.abs(later) > 1e-15).any(axis=(0, 2))
     for coupling in couplings:
         used = used | (coupling & used).any(axis=1)
-    return [row for row in range(base) if used[row]]
+    return [row for row, in_use in enumerate(used) if in_use]
 
 
 def join_factors(factors: Sequence[Array]) -> Array:

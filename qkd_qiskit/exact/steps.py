@@ -17,10 +17,10 @@ Array = Any
 class Trig:
     """Cosines and sines of all angles: the samples' own (A, N), the shared ones (B,); and of half of each."""
 
-    own: tuple[Array, Array]
     shared: tuple[Array, Array]
-    own_half: tuple[Array, Array]
     shared_half: tuple[Array, Array]
+    own: tuple[Array, Array] = (None, None)
+    own_half: tuple[Array, Array] = (None, None)
 
 
 @dataclass

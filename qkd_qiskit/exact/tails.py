@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from qkd_qiskit.exact.fronts import EvolvedFront, ProductFront, contract, join_factors, move_steps, split_slope
+from qkd_qiskit.exact.fronts import Front, ProductFront, contract, join_factors, move_steps, split_slope
 from qkd_qiskit.exact.lowering import Operation
 from qkd_qiskit.exact.observables import StateFunctional, Terms
 from qkd_qiskit.exact.planning import Chain, Layout, plan_tail, transpose_operations
@@ -25,7 +25,7 @@ class PushedBackTail:
         front: where the samples' vectors come from.
     """
 
-    def __init__(self, operations: Sequence[Operation], vectors: np.ndarray, front: EvolvedFront | ProductFront):
+    def __init__(self, operations: Sequence[Operation], vectors: np.ndarray, front: Front):
         layout = Layout(4, vectors.shape[1], {_SLOT: list(front.order)})
         self.groups: list[list[Chain]] = []
         plan_tail(layout, _SLOT, transpose_operations(operations), self.groups)
@@ -34,6 +34,7 @@ class PushedBackTail:
         self._vectors: Array = vectors
         self._half = len(front.order) // 2
         self._rows: Array = _rows_of_factors(front) if isinstance(front, ProductFront) else None
+        self.rows_a_sample = len(vectors) if self._rows is None else self._rows.shape[1] * (vectors.shape[1] + 2)
 
     def to_torch(self, device: Any) -> None:
         """Move the constants to a torch device."""
@@ -96,7 +97,7 @@ def _rows_of_factors(front: ProductFront) -> np.ndarray:
 
 
 class StateTail:
-    """Without noise: the tail acts on the samples' states, or, if that is cheaper, on a basis once and then as one matrix.
+    """Without noise: the tail acts on the samples' states or, if cheaper, on a basis once and then as one matrix.
 
     Args:
         operations: the tail.
@@ -104,15 +105,13 @@ class StateTail:
         front: where the samples' states come from.
     """
 
-    def __init__(
-        self, operations: Sequence[Operation], observables: Sequence[Terms], front: EvolvedFront | ProductFront
-    ):
+    def __init__(self, operations: Sequence[Operation], observables: Sequence[Terms], front: Front):
         layout = Layout(2, 64, {_SLOT: list(front.order)})
         self.groups: list[list[Chain]] = []
         plan_tail(layout, _SLOT, operations, self.groups)
         self.steps = layout.steps
         self._functional = StateFunctional(observables, layout.slots[_SLOT])
-        self._size = 2 ** len(front.order)
+        self.rows_a_sample = self._size = 2 ** len(front.order)
         self._is_real = front.is_real and self._functional.is_diagonal
         self._is_product = front.is_product
         self._basis: Array = np.eye(self._size, dtype=complex)
@@ -166,9 +165,10 @@ class StateTail:
         else:
             operator_slope = slope @ before.conj().T
             slope = matrix.conj().T @ slope if need_state else None
-        if need_state and self._is_product:
-            return split_slope(slope.real if self._is_real else slope, state), operator_slope
-        return slope if need_state else None, operator_slope
+        if not need_state:
+            return None, operator_slope
+        slope = slope.real if self._is_real else slope
+        return split_slope(slope, state) if self._is_product else slope, operator_slope
 
     def finish(self, operator_slope: Any, tape: Tape | None, slopes: Slopes) -> None:
         """Collect the gradients of the weights' matrices."""

@@ -1,9 +1,20 @@
-"""One BLAS thread while many small products run: handing each of them to a pool costs more than it saves."""
+"""One BLAS thread for many small products, and a thread for each core over runs of samples instead.
 
-from collections.abc import Iterator
+Handing a product of some microseconds to a pool of threads costs more than it saves, and on a busy machine a hundred
+times more; runs of samples are independent, and large enough.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @lru_cache(maxsize=1)
@@ -20,13 +31,28 @@ def _numpy_blas() -> list[Any]:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Set NumPy's BLAS to one thread inside the block (about 3 us); the earlier number is restored after it."""
-    libraries = _numpy_blas()
-    before = [library.num_threads for library in libraries]
-    for library in libraries:
+    """Set NumPy's BLAS to one thread inside the block; the earlier number is restored after it."""
+    before = [(library, number) for library in _numpy_blas() if (number := library.num_threads) != 1]
+    for library, _ in before:
         library.set_num_threads(1)
     try:
         yield
     finally:
-        for library, number in zip(libraries, before):
+        for library, number in before:
             library.set_num_threads(number)
+
+
+@lru_cache(maxsize=1)
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="exact")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads don't survive a fork (of a data loader, say)
+
+
+def for_each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return the results of all items, worked on in as many threads as torch may use."""
+    workers = torch.get_num_threads()
+    if len(items) < 2 or workers < 2:
+        return [work(item) for item in items]
+    return list(_pool(workers).map(work, items))

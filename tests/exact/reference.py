@@ -1,6 +1,6 @@
 """Circuits, noise models and slow but trusted evaluations that the exact engine is tested against."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import qiskit_ibm_runtime.fake_provider as fakes
@@ -97,14 +97,14 @@ def mixed_model():
     return model
 
 
-@lru_cache(maxsize=None)
+@cache
 def device(name):
     """A fake device and its noise model."""
     backend = getattr(fakes, name)()
     return backend, NoiseModel.from_backend(backend)
 
 
-@lru_cache(maxsize=None)
+@cache
 def device_circuit(name, num_qubits=3, layers=1):
     """An amplitude-encoding student compiled for a fake device: circuit, layout, inputs, weights."""
     circuit, inputs, weights = amplitude_student(num_qubits, layers)

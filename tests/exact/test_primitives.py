@@ -46,7 +46,7 @@ def noisy_readout_model():
 @pytest.mark.parametrize("observables", ["ZZZ", ["ZZZ", "XYZ"], [[SparsePauliOp(["XII", "ZZI"], [0.5, 2])], ["XIY"]]])
 @pytest.mark.parametrize("shape", [(), (2,), (2, 1)])
 def test_pubs_broadcast_as_qiskit_defines(observables, shape):
-    circuit, inputs, weights = student(3, 1)
+    circuit, _, _ = student(3, 1)
     values = np.random.default_rng(1).normal(size=(*shape, 9))
     pubs = [(circuit, observables, values), (circuit, ["IIZ"] * 2, values[..., :1, :] if len(shape) == 2 else values)]
     ours, theirs = ExactEstimator().run(pubs).result(), StatevectorEstimator().run(pubs).result()

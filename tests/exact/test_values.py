@@ -2,19 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.circuit.library import CXGate, Initialize, QFTGate, UnitaryGate, XGate
-from qiskit.quantum_info import Operator, SparsePauliOp, random_unitary
+from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_unitary
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 
 from qkd_qiskit.exact import ExactExpectation
+from qkd_qiskit.exceptions import ConfigurationError
 from tests.exact.reference import (
     FAKE_DEVICES,
     aer_values,
     amplitude_student,
+    append_ansatz,
     bind,
     circuits,
     depolarizing_model,
@@ -128,7 +131,7 @@ def test_resets_and_their_errors():
 
 
 def test_delays_relax_as_the_device_says():
-    backend, model = device("FakeManilaV2")
+    _, model = device("FakeManilaV2")
     circuit = QuantumCircuit(5)
     circuit.sx(0)
     circuit.delay(1000, 0, unit="ns")
@@ -187,3 +190,24 @@ def test_the_circuit_given_is_not_changed():
     ExactExpectation(circuit, z_observables(2), inputs, weights, noise_model=depolarizing_model())
     assert circuit == before
     assert Operator(bind(circuit, inputs + weights, np.zeros(6))) is not None
+
+
+def test_amplitudes_as_inputs():
+    _, _, weights = student(3, 2)
+    ansatz = QuantumCircuit(3)
+    append_ansatz(ansatz, weights)
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(20, 8))
+    states /= np.linalg.norm(states, axis=1, keepdims=True)
+    w = rng.normal(size=len(weights))
+    observables = [SparsePauliOp("IIZ"), SparsePauliOp("ZII")]
+    for chosen in (observables, [*observables, SparsePauliOp("XYI")]):
+        exact = ExactExpectation(ansatz, chosen, [], weights, amplitude_inputs=True)
+        bound = bind(ansatz, weights, w)
+        wanted = [[Statevector(row).evolve(bound).expectation_value(item).real for item in chosen] for row in states]
+        for count in (2, 20):
+            np.testing.assert_allclose(exact.values(states[:count], w), wanted[:count], atol=1e-12)
+        pair = (torch.tensor(states[:9], requires_grad=True), torch.tensor(w, requires_grad=True))
+        assert torch.autograd.gradcheck(exact, pair)
+    with pytest.raises(ConfigurationError, match="amplitude_inputs is for circuits without noise"):
+        ExactExpectation(ansatz, observables, [], weights, amplitude_inputs=True, noise_model=depolarizing_model())

@@ -106,6 +106,16 @@ class RunDirectory:
             ) from error
         write_json(self.config, settings.model_dump(mode="json"))
 
+    def discard_start(self) -> None:
+        """Take back what `start` and compilation wrote, unless an epoch has been kept: a typo leaves nothing behind."""
+        if self.last.exists() or self.best.exists():
+            return
+        written = (self.config, self.circuits, self.circuits.with_suffix(".json"), self.path / "environment.json")
+        with contextlib.suppress(OSError):
+            for path in written:
+                path.unlink(missing_ok=True)
+            self.last.parent.rmdir()
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other process from writing here.

@@ -206,7 +206,7 @@ def _train_epoch(
 
 def _require_finite(loss: torch.Tensor, epoch: int, step: int) -> None:
     if not torch.isfinite(loss):
-        raise QkdError(f"the loss became {float(loss)} in epoch {epoch}, step {step + 1}; give a smaller --lr")
+        raise QkdError(f"the loss became {float(loss.detach())} in epoch {epoch}, step {step + 1}; give a smaller --lr")
 
 
 def _validate(student: nn.Module, images: Images, batch_size: int) -> dict[str, Any]:

@@ -10,7 +10,10 @@ import torch
 from qiskit_aer.noise import NoiseModel
 
 from qkd_qiskit.classical.images import Dataset
+from qkd_qiskit.classical.reduction import REDUCTIONS
 from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
+from qkd_qiskit.distillation.losses import LOSSES
+from qkd_qiskit.distillation.training import SCHEDULES
 from qkd_qiskit.exceptions import BackendError, ConfigurationError
 from qkd_qiskit.execution.aer import evaluate_on_aer
 from qkd_qiskit.execution.compilation import CompiledCircuit
@@ -19,7 +22,11 @@ from qkd_qiskit.execution.engines import build_quantum_layer
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.quantum import student as students
 from qkd_qiskit.quantum.circuit import StudentCircuit
+from qkd_qiskit.quantum.encoding import ENCODINGS
+from qkd_qiskit.quantum.heads import HEADS
+from qkd_qiskit.quantum.observables import OBSERVABLES
 from qkd_qiskit.quantum.student import QuantumStudent, StudentBlueprint
+from qkd_qiskit.suggestions import choose
 
 LARGEST_DIFFERENCE = 1e-6
 """Above this difference from Aer, an exact engine must not train."""
@@ -147,11 +154,22 @@ def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
     return difference
 
 
-def check_student(settings: Settings) -> None:
-    """Find contradictions between settings before anything is loaded.
+def check_settings(settings: Settings) -> None:
+    """Find unknown names and contradictions before anything is loaded, trained or written.
 
     Raises:
-        ConfigurationError: the loss needs a teacher and there is none.
+        ConfigurationError: a name is unknown, or the loss needs a teacher and there is none.
     """
+    chosen = settings.student
+    for kind, name, choices in (
+        ("student", chosen.kind, students.STUDENTS),
+        ("reduction", chosen.reduction, REDUCTIONS),
+        ("encoding", chosen.encoding, ENCODINGS),
+        ("observables", chosen.observables, OBSERVABLES),
+        ("head", chosen.head, HEADS),
+        ("schedule", settings.training.schedule, SCHEDULES),
+        ("loss", settings.loss, LOSSES),
+    ):
+        choose(kind, name, choices)
     if settings.loss != "ce" and settings.teacher.name == "none":
         raise ConfigurationError(f"loss {settings.loss!r} needs a teacher; give --teacher lenet, or --loss ce")

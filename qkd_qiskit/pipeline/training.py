@@ -16,13 +16,13 @@ from qkd_qiskit.config import Settings
 from qkd_qiskit.distillation.checkpoints import load_checkpoint, restore_state, restore_student, save_checkpoint
 from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import TrainingPlan, TrainingState, iterate_epochs, predict
-from qkd_qiskit.exceptions import InterruptedRunError, RunError
+from qkd_qiskit.exceptions import InterruptedRunError, QkdError, RunError
 from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
 from qkd_qiskit.files import append_json_line, digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import (
     PlacedStudent,
-    check_student,
+    check_settings,
     make_blueprint,
     open_training_place,
     place_student,
@@ -126,7 +126,7 @@ def train_run(
         RunError: `out` holds another run, is in use, or can't be written.
         InterruptedRunError: Ctrl-C; the message says how to go on.
     """
-    check_student(settings)
+    check_settings(settings)
     run = RunDirectory(out or choose_directory(settings))
     listener = listener or Listener()
     with run.lock():
@@ -137,6 +137,10 @@ def train_run(
             run.start(settings)
         try:
             return _train_locked(run, settings, listener)
+        except QkdError:
+            if not resume:
+                run.discard_start()
+            raise
         except KeyboardInterrupt:
             kept = (
                 f"epoch {read_json(run.last.with_suffix('.json'))['epoch']} is kept"
@@ -181,7 +185,6 @@ def _train_locked(run: RunDirectory, settings: Settings, listener: Listener) -> 
 
 def _prepare(run: RunDirectory, settings: Settings, listener: Listener) -> _Prepared:
     dataset = load_data(settings, listener)
-    teacher, logits = _load_teacher(settings, dataset, listener)
     blueprint = make_blueprint(settings.student, dataset)
     place = open_training_place(settings.backend, settings.student.qubits)
     if run.circuits.exists():
@@ -199,6 +202,7 @@ def _prepare(run: RunDirectory, settings: Settings, listener: Listener) -> _Prep
         f"circuit for {compiled.device or 'an ideal simulator'}: depth {metrics.depth}, "
         f"{metrics.two_qubit_gates} two-qubit gates"
     )
+    teacher, logits = _load_teacher(settings, dataset, listener)
     objective = Objective(settings.loss, settings.distillation.temperature, settings.distillation.alpha)
     return _Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
 

@@ -1,0 +1,46 @@
+"""The training, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from qkd_qiskit.report.reading import StoredRun
+
+SERIES = ("loss", "task_loss", "distillation_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+FORMULAS = {
+    "kd": "loss = (1 - {alpha:g}) task + {alpha:g} distillation",
+    "paper": "loss = task + {alpha:g} distillation",
+    "ce": "loss = task",
+}
+
+
+def collect_curves(run: StoredRun) -> dict[str, Any] | None:
+    """List the epochs' losses and accuracies; `None` before the first epoch has ended."""
+    if not run.epochs:
+        return None
+    distillation = run.settings.distillation
+    best = max(run.epochs, key=_rank)
+    last = run.epochs[-1]
+    return {
+        "epochs": [epoch["epoch"] for epoch in run.epochs],
+        "planned_epochs": run.settings.training.epochs,
+        **{name: [_finite(epoch.get(name)) for epoch in run.epochs] for name in SERIES},
+        "train_samples": last["train_samples"],
+        "validation_samples": last["validation_samples"],
+        "best_epoch": run.result["best_epoch"] if run.result else best["epoch"],
+        "loss_name": run.settings.loss,
+        "formula": FORMULAS.get(run.settings.loss, "loss").format(alpha=distillation.alpha),
+        "temperature": distillation.temperature,
+        "seconds": sum(epoch.get("seconds", 0.0) for epoch in run.epochs),
+    }
+
+
+def _rank(epoch: dict[str, Any]) -> tuple[float, float]:
+    loss = _finite(epoch.get("validation_loss"))
+    return epoch["validation_accuracy"], -(math.inf if loss is None else loss)
+
+
+def _finite(value: float | None) -> float | None:
+    """Keep what JSON can hold: a training that diverged has gaps."""
+    return value if value is not None and math.isfinite(value) else None

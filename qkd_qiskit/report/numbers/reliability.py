@@ -1,0 +1,58 @@
+"""Does a student that is 80 % sure answer rightly 80 % of the time?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from qkd_qiskit.report.reading import StoredEvaluation
+from qkd_qiskit.study.statistics import wilson_interval
+
+BINS = 10
+
+
+def collect_reliability(evaluation: StoredEvaluation) -> dict[str, Any]:
+    """Collect the reliability of the head's softmax, without noise and on the backend, before any calibration."""
+    arrays = evaluation.arrays
+    return {
+        "noiseless": measure_reliability(arrays["noiseless_logits"], arrays["labels"]),
+        "backend": measure_reliability(arrays["logits"], arrays["labels"]),
+    }
+
+
+def measure_reliability(logits: np.ndarray, labels: np.ndarray, *, bins: int = BINS) -> dict[str, Any]:
+    """Compare confidence with accuracy in bins of equal width `(b / B, (b + 1) / B]`.
+
+    The expected calibration error is the mean of |accuracy - confidence| over bins, weighted by their samples. Guo et
+    al., arXiv 1706.04599.
+
+    Args:
+        logits: `(N, S)`.
+        labels: `(N,)`.
+        bins: `B`.
+    """
+    probabilities = softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    filled = [_describe(index, bins, confidence[place == index], correct[place == index]) for index in np.unique(place)]
+    error = sum(abs(item["accuracy"] - item["confidence"]) * item["samples"] for item in filled) / len(labels)
+    return {
+        "expected_calibration_error": float(error),
+        "mean_confidence": float(confidence.mean()),
+        "accuracy": float(correct.mean()),
+        "bins": filled,
+    }
+
+
+def _describe(index: int, bins: int, confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+    hits, samples = int(correct.sum()), len(correct)
+    return {
+        "from": round(int(index) / bins, 6),
+        "to": round((int(index) + 1) / bins, 6),
+        "samples": samples,
+        "confidence": float(confidence.mean()),
+        "accuracy": hits / samples,
+        "interval": list(wilson_interval(hits, samples)),
+    }

@@ -1,0 +1,230 @@
+"""The page: sections of figures with captions and tables, into one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from qkd_qiskit.report import wording
+from qkd_qiskit.report.figures.accuracies import draw_accuracies
+from qkd_qiskit.report.figures.canvas import COLOURS, Panel
+from qkd_qiskit.report.figures.circuit import draw_circuit
+from qkd_qiskit.report.figures.confusion import draw_confusion
+from qkd_qiskit.report.figures.curves import draw_curves
+from qkd_qiskit.report.figures.expectations import draw_expectations
+from qkd_qiskit.report.figures.reliability import draw_reliability
+from qkd_qiskit.report.template import PAGE
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Panels that belong together, with what they show and where the numbers are from.
+
+    Attributes:
+        panels: drawn side by side where the page is wide enough.
+        caption: what to see in them.
+        provenance: samples, shots, backend, seeds, snapshot date.
+        large: whether panels keep their width; else three stand side by side.
+    """
+
+    panels: list[Panel]
+    caption: str
+    provenance: str
+    large: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `small` ones stand side by side."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+    small: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; `missing` says why it has nothing to show."""
+
+    name: str
+    title: str
+    intro: str = ""
+    drawings: list[Drawing] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    missing: str = ""
+
+
+def render_page(numbers: dict[str, Any]) -> str:
+    """Draw every figure and fill the page.
+
+    Args:
+        numbers: from `collect_report`.
+    """
+    evaluations = [_evaluation_section(numbers, item, place) for place, item in enumerate(numbers["evaluations"])]
+    if not evaluations:
+        reason = "There is no finished evaluation: `qkd-qiskit evaluate RUN --backend fake_brisbane` makes one."
+        evaluations = [Section("evaluations", "On backends", missing=reason)]
+    sections = [
+        _accuracy_section(numbers),
+        *evaluations,
+        _training_section(numbers),
+        _circuit_section(numbers),
+        _settings_section(numbers),
+    ]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(PAGE).render(
+        title=wording.title(numbers),
+        run=numbers["run"],
+        lead=wording.lead(numbers),
+        notes=wording.notes(numbers),
+        sections=sections,
+        light=_variables(1),
+        dark=_variables(2),
+        svg=lambda panel: Markup(panel.svg),  # drawn by `render`, which escapes every text
+        schema=numbers["schema"],
+        version=(numbers["environment"].get("versions") or {}).get("qkd_qiskit"),
+    )
+
+
+def _variables(place: int) -> Markup:
+    return Markup("".join(f"--{names[0]}:{names[place]};" for names in COLOURS.values()))
+
+
+def _accuracy_section(numbers: dict[str, Any]) -> Section:
+    if not numbers["accuracies"]:
+        return Section("accuracy", "Accuracy", missing="No test image has been classified yet.")
+    samples = sorted({row["samples"] for row in numbers["accuracies"]}, reverse=True)
+    backends = list(dict.fromkeys(row["backend"] for row in numbers["accuracies"] if row["backend"]))
+    shots = sorted({row["shots"] for row in numbers["accuracies"] if row["shots"] is not None})
+    dates = sorted({wording.day(row["calibration_date"]) for row in numbers["accuracies"]} - {wording.UNKNOWN})
+    caption = (
+        "Diamond: teacher. Square: the student in its training conditions. Filled circle: on a backend; open "
+        "circle: the same samples without noise. Bars are 95 % Wilson intervals."
+    )
+    line = wording.provenance(
+        numbers,
+        f"n = {', '.join(f'{count:,}' for count in samples)} test images",
+        ", ".join(f"{count:,} shots" if count else "exact" for count in shots) or "no shots",
+        backend=", ".join(backends),
+        date=", ".join(dates) if len(dates) == 1 else None,
+    )
+    line = line.replace("no device calibration", f"calibrations of {', '.join(dates)}") if len(dates) > 1 else line
+    drawing = Drawing(
+        [draw_accuracies(numbers["accuracies"], len(numbers["facts"]["classes"]))], caption, line, large=True
+    )
+    note = (
+        "Noiseless: the same weights on the same samples. Points: paired difference, 95 % interval of Agresti and Min."
+    )
+    return Section("accuracy", "Accuracy", "", [drawing], [Table(note, *wording.accuracy_table(numbers))])
+
+
+def _evaluation_section(numbers: dict[str, Any], item: dict[str, Any], place: int) -> Section:
+    name = f"e{place + 1}"
+    line = wording.provenance(
+        numbers,
+        f"n = {item['samples']:,} test images",
+        wording.count_shots(item["shots"]),
+        backend=item["title"],
+        date=item["calibration_date"],
+    )
+    drawings = [
+        Drawing(draw_expectations(item, name), _describe_expectations(item), line),
+        Drawing(
+            [*draw_confusion(item, name), draw_reliability(item, name)],
+            "Confusion matrices: counts, shaded by the share of the true class, 0 to 1 in both. Reliability: accuracy "
+            "of the answers in each bin of confidence with its 95 % Wilson interval, and how confidences are spread; "
+            "ECE is the expected calibration error over ten bins, before any calibration.",
+            line,
+        ),
+    ]
+    return Section(name, f"On {item['title']}", _describe_evaluation(item), drawings)
+
+
+def _describe_evaluation(item: dict[str, Any]) -> str:
+    counts, against = item["counts"], item["against_noiseless"]
+    said = [f"{counts['correct']:,} of {counts['samples']:,} right, {counts['noiseless_correct']:,} without noise"]
+    said.append(f"{against['lost']} lost and {against['gained']} gained by the backend")
+    if item["circuit_executions"]:
+        said.append(f"{item['circuit_executions']:,} circuit executions")
+    if item["qpu_seconds_charged"] is not None:
+        said.append(f"{item['qpu_seconds_charged']:.0f} QPU seconds charged")
+    elif item["qpu_seconds_estimated"] is not None:
+        said.append(f"about {item['qpu_seconds_estimated']:.0f} QPU seconds on hardware")
+    if item["job_ids"]:
+        said.append(f"job {', '.join(item['job_ids'])}")
+    return "; ".join(said) + "."
+
+
+def _describe_expectations(item: dict[str, Any]) -> str:
+    numbers = item["expectations"]
+    shown = sum(len(group["ideal"]) for group in numbers["points"])
+    part = "all" if shown == numbers["pairs"] else f"{shown:,} (drawn at random) of"
+    said = (
+        f"Each point is one observable of one sample: {part} {numbers['pairs']:,} pairs of {numbers['observables']} "
+        "observables, coloured by the number of qubits they act on; the lines are fitted to all pairs. Dashed: no "
+        "noise at all. A slope below 1 is contraction, which a head can undo; what is left beside the line it can't."
+    )
+    if numbers["residuals"]:
+        said += (
+            " Residuals: outlined, as measured; filled, with each observable's own line taken off; dashed, what shot "
+            "noise alone would give."
+        )
+    return said
+
+
+def _training_section(numbers: dict[str, Any]) -> Section:
+    training = numbers["training"]
+    if training is None:
+        return Section("training", "Training", missing="No epoch has ended yet.")
+    caption = f"{training['formula']}; parts are drawn before weighting."
+    if any(training["distillation_loss"]):
+        caption += f" Temperature {training['temperature']:g}."
+    caption += " The best epoch is the one with the highest validation accuracy; its weights are evaluated."
+    line = wording.provenance(
+        numbers,
+        f"n = {training['train_samples']:,} training, {training['validation_samples']:,} validation images",
+        "exact, no shots",
+        date=numbers["facts"]["calibration_date"],
+    )
+    return Section("training", "Training", "", [Drawing(draw_curves(training), caption, line, large=True)])
+
+
+def _circuit_section(numbers: dict[str, Any]) -> Section:
+    circuit, drawings, missing = numbers["circuit"], [], ""
+    if circuit is None:
+        missing = "The circuit has not been compiled yet."
+    elif circuit["gates"] is None:
+        missing = f"The drawing is left out: {circuit['num_gates']:,} gates would be too many to read."
+    else:
+        boxed = f" The encoding's {circuit['boxed_gates']} gates are one box." if circuit["boxed_gates"] else ""
+        caption = (
+            f"Logical circuit: depth {circuit['depth']}, {circuit['two_qubit_gates']} two-qubit gates. Tinted gates "
+            f"turn by the sample's {circuit['inputs']} encoding angles x, plain ones by the {circuit['weights']} "
+            f"trained angles w.{boxed}"
+        )
+        line = wording.provenance(
+            numbers, "the same circuit for every sample", date=numbers["facts"]["calibration_date"]
+        )
+        drawings = [Drawing([draw_circuit(circuit)], caption, line, large=True)]
+    note = "Compiled circuits. Layout: the physical qubit of each logical one, in order."
+    tables = [Table(note, *wording.isa_table(numbers))] if numbers["isa"] else []
+    return Section("circuit", "Circuit", "", drawings, tables, missing)
+
+
+def _settings_section(numbers: dict[str, Any]) -> Section:
+    environment = {
+        key: value
+        for key, value in numbers["environment"].items()
+        if key not in ("versions", "circuit", "calibration", "images_sha256")
+    }
+    versions = numbers["environment"].get("versions") or {}
+    images = numbers["environment"].get("images_sha256") or {}
+    rows = wording.flatten({**versions, **environment, "images_sha256": images})
+    tables = [Table("Settings", ["setting", "value"], wording.flatten(numbers["settings"]), small=True)]
+    if rows:
+        tables.append(Table("Environment of the training", ["", "value"], rows, small=True))
+    return Section("settings", "Settings and environment", tables=tables)

@@ -187,7 +187,7 @@ class Evaluation:
             if not need_front:
                 return operator_slope, 0.0, 0.0
             if isinstance(self._front, AmplitudeFront):
-                input_grad[where] = _numpy(state_slope).T
+                input_grad[where] = _numpy(state_slope).real.T
                 return operator_slope, 0.0, 0.0
             slopes = Slopes(self._zeros((self.angles.num_own, part.shape[1])), self._zeros(len(total.shared)), [])
             self._front.backward(state_slope, front, slopes)

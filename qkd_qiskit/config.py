@@ -71,6 +71,7 @@ class StudentSettings(_Section):
         observables: `parities` or `z`.
         head: `affine` or `paper`.
         angle_range: largest angle of bounded encodings, in radians.
+        normalise: standardise features in front of a bounded encoding, the cure for seeds that never learn.
     """
 
     kind: str = "qnn"
@@ -81,6 +82,7 @@ class StudentSettings(_Section):
     observables: str = "parities"
     head: str = "affine"
     angle_range: float = Field(default=math.pi / 2, gt=0)
+    normalise: bool = True
 
 
 class DistillationSettings(_Section):
@@ -235,6 +237,9 @@ class JobSettings(_Section):
     train: dict[str, Any] = {}
     evaluate: tuple[EvaluationSettings, ...] = ()
 
+
+STUDENT_DEFAULTS: dict[str, dict[str, Any]] = {"hybrid": {"training": {"learning_rate": 3e-3, "batch_size": 16}}}
+"""Where a kind of student has other defaults than those above."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"distillation": {"loss": "paper", "temperature": 3.0, "alpha": 0.9}},

@@ -70,6 +70,7 @@ def run(finished: Path, workplace: Path) -> Path:
         (["--alpha", "2"], ["distillation.alpha = 2"]),
         (["--epochs", "0"], ["training.epochs = 0"]),
         (["--lr", "-1"], ["training.learning_rate = -1"]),
+        (["--batch-size", "1", "--student", "hybrid"], ["--batch-size 1", "student.normalise=false"]),
         (["--batch-size", "x"], ["not a valid integer"]),
         (["--engine", "exakt"], ["training.engine"]),
         (["--preset", "papr"], ["did you mean 'paper'"]),

@@ -46,7 +46,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RuntimeServer]:
 @pytest.mark.parametrize("mode", ["auto", "session", "batch", "job"])
 def test_one_job_one_pub_in_every_mode(run: Path, server: RuntimeServer, mode: str) -> None:
     shots = {"auto": 300, "session": 301, "batch": 302, "job": 303}[mode]
-    options = ["evaluate", str(run), "--backend", "ibm_manila", "--samples", "30", "--shots", str(shots), "--mode", mode]
+    options = [
+        "evaluate",
+        str(run),
+        "--backend",
+        "ibm_manila",
+        "--samples",
+        "30",
+        "--shots",
+        str(shots),
+        "--mode",
+        mode,
+    ]
     result = call_json(*options)
     assert server.jobs_created == 1
     assert len(result["job_ids"]) == 1

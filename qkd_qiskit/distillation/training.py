@@ -174,7 +174,7 @@ def _train_epoch(
     report: Report | None,
 ) -> _Tally:
     tally, began = _Tally(), time.perf_counter()
-    batches = torch.randperm(len(train), generator=state.order).split(plan.batch_size)
+    batches = _draw_batches(len(train), plan.batch_size, state.order)
     state.student.train()
     for step, chosen in enumerate(batches):
         rate = plan.rate(state.epoch * len(batches) + step, plan.epochs * len(batches))
@@ -202,6 +202,14 @@ def _train_epoch(
                 }
             )
     return tally
+
+
+def _draw_batches(count: int, size: int, order: torch.Generator) -> list[torch.Tensor]:
+    """Shuffle and cut; a last batch of one joins the one before, for a student may normalise over its batch."""
+    batches = list(torch.randperm(count, generator=order).split(size))
+    if len(batches) > 1 and size > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def _require_finite(loss: torch.Tensor, epoch: int, step: int) -> None:

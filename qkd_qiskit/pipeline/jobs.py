@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from qkd_qiskit.config import PRESETS, EvaluationSettings, JobSettings, Settings, merge, parse_assignments, validate
+from qkd_qiskit.config import (
+    PRESETS,
+    STUDENT_DEFAULTS,
+    EvaluationSettings,
+    JobSettings,
+    Settings,
+    merge,
+    parse_assignments,
+    validate,
+)
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
@@ -31,8 +40,11 @@ def read_settings(
     Raises:
         ConfigurationError: an unknown key, name or value.
     """
-    base = choose("preset", preset, PRESETS) if preset else {}
-    table = merge(merge(base, content), parse_assignments(assignments))
+    asked = merge(content, parse_assignments(assignments))
+    if preset:
+        asked = merge(choose("preset", preset, PRESETS), asked)
+    student = asked.get("student")
+    table = merge(STUDENT_DEFAULTS.get(student.get("kind", "") if isinstance(student, Mapping) else "", {}), asked)
     backend = table.get("backend", "aer")
     changes = {"name": backend} if isinstance(backend, str) else dict(backend)
     profile = resolve_backend(str(changes.pop("name", "aer")), changes)

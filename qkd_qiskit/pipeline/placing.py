@@ -107,6 +107,7 @@ def make_blueprint(settings: StudentSettings, dataset: Dataset) -> StudentBluepr
         observables=settings.observables,
         head=settings.head,
         angle_range=settings.angle_range,
+        normalise=settings.normalise,
         image_shape=dataset.image_shape,
         num_classes=dataset.num_classes,
     )
@@ -171,5 +172,11 @@ def check_settings(settings: Settings) -> None:
         ("loss", settings.loss, LOSSES),
     ):
         choose(kind, name, choices)
+    bounded = chosen.kind == "hybrid" or chosen.encoding != "amplitude"
+    if settings.training.batch_size == 1 and bounded and chosen.normalise:
+        raise ConfigurationError(
+            "--batch-size 1: this student standardises its features over the batch; give 2 or more, or --set "
+            "student.normalise=false"
+        )
     if settings.loss != "ce" and settings.teacher.name == "none":
         raise ConfigurationError(f"loss {settings.loss!r} needs a teacher; give --teacher lenet, or --loss ce")

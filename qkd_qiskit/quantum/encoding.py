@@ -23,6 +23,7 @@ class Encoding:
         circuit: `Q` qubits, one parameter per angle.
         parameters: the circuit's `A` input parameters, in the order of the columns of `angles`.
         angles: maps features `(N, F)` to angles `(N, A)` in radians, differentiable, dtype kept.
+        bounded: whether the angles saturate for large features.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Encoding:
     circuit: QuantumCircuit
     parameters: tuple
     angles: Callable[[torch.Tensor], torch.Tensor]
+    bounded: bool = False
 
 
 def build_encoding(name: str, num_qubits: int, *, angle_range: float = math.pi / 2) -> Encoding:
@@ -116,20 +118,20 @@ def _angle(num_qubits: int, angle_range: float) -> Encoding:
     circuit = QuantumCircuit(num_qubits)
     for qubit, parameter in enumerate(parameters):
         circuit.ry(parameter, qubit)
-    return Encoding("angle", num_qubits, circuit, tuple(parameters), _BoundedAngles(angle_range))
+    return Encoding("angle", num_qubits, circuit, tuple(parameters), _BoundedAngles(angle_range), bounded=True)
 
 
 def _hadamard_angle(num_qubits: int, angle_range: float) -> Encoding:
     """H, then RY(`angle_range * tanh(f_q)`) on each qubit: the paper's v1 circuit, P(1) = (1 + sin theta) / 2.
 
-    Beyond +-pi/2 the sine folds back, so a saturated feature gets the wrong sign of gradient; that is why the default
-    range is pi/2 where the paper has pi.
+    Beyond +-pi/2 the sine folds back; that is why the default range is pi/2 where the paper has pi. A range alone does
+    not keep features out of saturation: see `StudentBlueprint.normalise`.
     """
     encoding = _angle(num_qubits, angle_range)
     circuit = QuantumCircuit(num_qubits)
     circuit.h(range(num_qubits))
     circuit.compose(encoding.circuit, inplace=True)
-    return Encoding("hadamard_angle", num_qubits, circuit, encoding.parameters, encoding.angles)
+    return Encoding("hadamard_angle", num_qubits, circuit, encoding.parameters, encoding.angles, bounded=True)
 
 
 @dataclass(frozen=True)

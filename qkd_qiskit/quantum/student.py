@@ -38,6 +38,8 @@ class StudentBlueprint:
         observables: see `qkd_qiskit.quantum.observables` (`qnn` only; `hybrid` needs all parities).
         head: see `qkd_qiskit.quantum.heads`.
         angle_range: largest angle in radians of bounded encodings.
+        normalise: whether features are standardised over the batch in front of a bounded encoding. Without it they
+            drift into the flat ends of the tanh, where a qubit learns nothing any more: the paper's dead seeds.
         image_shape: `(C, H, W)`.
         num_classes: `K`.
     """
@@ -50,6 +52,7 @@ class StudentBlueprint:
     observables: str = "parities"
     head: str = "affine"
     angle_range: float = math.pi / 2
+    normalise: bool = True
     image_shape: ImageShape
     num_classes: int
 
@@ -98,6 +101,8 @@ def build_student(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         features = choose("student", blueprint.kind, STUDENTS)(blueprint, encoding.num_features)
+        if blueprint.normalise and encoding.bounded:
+            features = nn.Sequential(features, nn.BatchNorm1d(encoding.num_features, affine=False))
         head = build_head(blueprint.head, blueprint.num_qubits, len(circuit.observables), blueprint.num_classes)
         weights = torch.empty(len(circuit.weight_params)).uniform_(-math.pi / 4, math.pi / 4)
     return QuantumStudent(blueprint, circuit, features, encoding, quantum_layer(circuit, weights.numpy()), head)

@@ -79,10 +79,16 @@ def _crop(circuit: QuantumCircuit, observables: list[SparsePauliOp], model: Nois
     cropped = QuantumCircuit(len(used))
     for item in circuit.data:
         cropped.append(item.operation, [new[circuit.find_bit(bit).index] for bit in item.qubits])
-    moved = [SparsePauliOp.from_sparse_list(
-        [("Z" * int(pauli.z.sum()), [new[int(qubit)] for qubit in np.flatnonzero(pauli.z)], 1.0) for pauli in item.paulis],
-        len(used),
-    ) for item in observables]
+    moved = [
+        SparsePauliOp.from_sparse_list(
+            [
+                ("Z" * int(pauli.z.sum()), [new[int(qubit)] for qubit in np.flatnonzero(pauli.z)], 1.0)
+                for pauli in item.paulis
+            ],
+            len(used),
+        )
+        for item in observables
+    ]
     noise = NoiseModel(basis_gates=model.basis_gates)
     for name, errors in model._local_quantum_errors.items():
         for qubits, error in errors.items():

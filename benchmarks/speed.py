@@ -55,6 +55,7 @@ class Worker:
         return self._read()["seconds"]
 
     def stop(self) -> None:
+        """End the process."""
         self._process.stdin.close()
         self._process.wait()
 

@@ -111,6 +111,7 @@ class Angles:
     def __init__(self, own: _Rows, shared: _Rows, num_inputs: int):
         self.num_inputs = num_inputs
         self.num_own = len(own.offset)
+        self.num_shared = len(shared.offset)
         self._own = own
         self._shared = shared
         self._input_slopes = own.slopes[:, :num_inputs]

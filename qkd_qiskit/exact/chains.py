@@ -146,10 +146,10 @@ def _kron_backward(slope: Array, steps: Sequence[tuple[Array, Array]]) -> list[A
     """Return the gradients of the parts from that of their Kronecker product."""
     slopes = []
     for product, part in reversed(steps):
-        large, small = product.shape[1], part.shape[1]
-        view = slope.reshape(-1, large, small, large, small)
-        slopes.append((view * product.conj()[:, :, None, :, None]).sum(axis=(1, 3)))
-        slope = (view * part.conj()[:, None, :, None, :]).sum(axis=(2, 4))
+        count, large, small = len(slope), product.shape[1], part.shape[1]
+        view = slope.reshape(count, large, small, large, small).swapaxes(2, 3).reshape(count, large**2, small**2)
+        slopes.append((product.conj().reshape(count, 1, -1) @ view).reshape(part.shape))
+        slope = (view @ part.conj().reshape(count, -1, 1)).reshape(product.shape)
     return [slope, *reversed(slopes)]
 
 

@@ -13,7 +13,7 @@ from qiskit.circuit import Parameter
 
 from qkd_qiskit.exact.angles import AngleTable
 from qkd_qiskit.exact.chains import ChainMatrices
-from qkd_qiskit.exact.fronts import AmplitudeFront, Front, build_front
+from qkd_qiskit.exact.fronts import AmplitudeFront, EvolvedFront, Front, build_front
 from qkd_qiskit.exact.fusion import apply_local
 from qkd_qiskit.exact.lowering import Constant, Operation, Phase, lower_circuit, needs_density_matrix
 from qkd_qiskit.exact.noise import NoiseTable
@@ -35,6 +35,7 @@ from qkd_qiskit.exceptions import ConfigurationError
 Array = Any
 _LIMITS = {2: 20, 4: 10}
 _CHUNK_ELEMENTS = 2**17
+_SMALL = 2**12
 
 
 @dataclass
@@ -125,6 +126,10 @@ class Evaluation:
             for part in (self._front, self._tail, self._chains):
                 part.to_torch(self._device)
 
+    def is_small(self, num_samples: int) -> bool:
+        """Return whether every product of matrices in a pass is below what BLAS would share among threads."""
+        return self._tail.is_small and self._tail.rows_a_sample * num_samples <= _SMALL
+
     def forward(self, inputs: torch.Tensor, weights: torch.Tensor, keep: bool) -> tuple[torch.Tensor, _Pass | None]:
         """Return the values (N, O) for inputs (N, F) and weights (P,), and what `backward` needs."""
         x, w = _plain(inputs), _plain(weights)
@@ -159,11 +164,13 @@ class Evaluation:
         """Return cosines and sines of angles, and of half of them for state vectors."""
         if not self._on_cpu:
             tensor = torch.as_tensor(angles, device=self._device)
-            half = tensor / 2
-            return (tensor.cos(), tensor.sin()), (half.cos(), half.sin())
+            return (tensor.cos(), tensor.sin()), ((tensor / 2).cos(), (tensor / 2).sin())
         if self.base == 4:
-            return (np.cos(angles), np.sin(angles)), ((), ())
-        cos, sin = np.cos(angles / 2), np.sin(angles / 2)
+            return (np.cos(angles), np.sin(angles)), (None, None)
+        half = angles / 2
+        cos, sin = np.cos(half), np.sin(half)
+        if not isinstance(self._front, EvolvedFront):
+            return (None, None), (cos, sin)
         return (cos * cos - sin * sin, 2 * cos * sin), (cos, sin)
 
     def _result(self, values: Sequence[Array], count: int) -> torch.Tensor:
@@ -176,7 +183,7 @@ class Evaluation:
     def backward(self, cotangents: torch.Tensor, found: _Pass, for_inputs: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the gradients for inputs (N, F) and weights (P,) from that of the values (N, O)."""
         need_front = for_inputs or self._front.uses_weights or self.angles.own_use_weights
-        total = Slopes(None, self._zeros(len(found.shared.shared[0])), [None] * self._chains.num_groups)
+        total = Slopes(None, self._zeros(self.angles.num_shared), [None] * self._chains.num_groups)
         rows = _plain(cotangents).T if self._differ else _plain(cotangents).sum(axis=0)[:, None]
         input_grad, weight_grad = np.zeros_like(found.inputs), np.zeros_like(found.weights)
 
@@ -189,7 +196,7 @@ class Evaluation:
             if isinstance(self._front, AmplitudeFront):
                 input_grad[where] = _numpy(state_slope).real.T
                 return operator_slope, 0.0, 0.0
-            slopes = Slopes(self._zeros((self.angles.num_own, part.shape[1])), self._zeros(len(total.shared)), [])
+            slopes = Slopes(self._zeros((self.angles.num_own, part.shape[1])), self._zeros(self.angles.num_shared), [])
             self._front.backward(state_slope, front, slopes)
             grads = self.angles.own_vjp(_numpy(slopes.own), found.inputs[where], found.weights)
             input_grad[where] = grads[0]

@@ -133,7 +133,7 @@ class _ExpectationValues(torch.autograd.Function):
     def forward(ctx: Any, evaluation: Evaluation, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         ctx.evaluation = evaluation
         ctx.like = (inputs, weights)
-        with one_blas_thread():
+        with one_blas_thread(evaluation.is_small(len(inputs))):
             values, ctx.saved = evaluation.forward(inputs, weights, any(ctx.needs_input_grad))
         return values
 
@@ -141,7 +141,7 @@ class _ExpectationValues(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, cotangents: torch.Tensor) -> tuple:
         inputs, weights = ctx.like
-        with one_blas_thread():
+        with one_blas_thread(ctx.evaluation.is_small(len(inputs))):
             input_grad, weight_grad = ctx.evaluation.backward(cotangents, ctx.saved, ctx.needs_input_grad[1])
         return None, input_grad.to(inputs), weight_grad.to(weights)
 

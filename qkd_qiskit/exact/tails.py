@@ -9,7 +9,7 @@ from qkd_qiskit.exact.fronts import Front, ProductFront, contract, join_factors,
 from qkd_qiskit.exact.lowering import Operation
 from qkd_qiskit.exact.observables import StateFunctional, Terms
 from qkd_qiskit.exact.planning import Chain, Layout, plan_tail, transpose_operations
-from qkd_qiskit.exact.steps import Slopes, Tape, Trig, run_backward, run_forward
+from qkd_qiskit.exact.steps import ApplyConstant, Slopes, Step, Tape, Trig, run_backward, run_forward
 
 Array = Any
 _SLOT = -1
@@ -32,6 +32,7 @@ class PushedBackTail:
         layout.restore(_SLOT, front.order)
         self.steps = layout.steps
         self._vectors: Array = vectors
+        self.is_small = vectors.size <= 1024 and _largest_constant(layout.steps) <= 16
         self._half = len(front.order) // 2
         self._rows: Array = _rows_of_factors(front) if isinstance(front, ProductFront) else None
         self.rows_a_sample = len(vectors) if self._rows is None else self._rows.shape[1] * (vectors.shape[1] + 2)
@@ -114,6 +115,7 @@ class StateTail:
         self.rows_a_sample = self._size = 2 ** len(front.order)
         self._is_real = front.is_real and self._functional.is_diagonal
         self._is_product = front.is_product
+        self.is_small = self._size <= 16
         self._basis: Array = np.eye(self._size, dtype=complex)
 
     def to_torch(self, device: Any) -> None:
@@ -178,6 +180,10 @@ class StateTail:
         if self._is_real:
             operator_slope = operator_slope[: self._size] + 1j * operator_slope[self._size :]
         run_backward(self.steps, tape.rewound(slopes, {_SLOT: operator_slope}))
+
+
+def _largest_constant(steps: Sequence[Step]) -> int:
+    return max((len(step.matrix) for step in steps if isinstance(step, ApplyConstant)), default=0)
 
 
 class _Sum:

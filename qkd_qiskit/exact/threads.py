@@ -30,8 +30,14 @@ def _numpy_blas() -> list[Any]:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Set NumPy's BLAS to one thread inside the block; the earlier number is restored after it."""
+def one_blas_thread(needless: bool = False) -> Iterator[None]:
+    """Set NumPy's BLAS to one thread inside the block; the earlier number is restored after it.
+
+    `needless` says that the products inside are too small to be shared among threads anyway.
+    """
+    if needless:
+        yield
+        return
     before = [(library, number) for library in _numpy_blas() if (number := library.num_threads) != 1]
     for library, _ in before:
         library.set_num_threads(1)

@@ -38,14 +38,16 @@ def ours(case: str, batch: int) -> Callable:
     else:
         parts = (ansatz_circuit if case[0] == "m" else angle_circuit)(int(case[1:]))
         noise_model = depolarizing_model() if case[0] == "n" else None
-    x, w, weighting = (torch.tensor(array) for array in data(case, batch))
+    x, w, weighting = (
+        torch.tensor(array, requires_grad=position < 2) for position, array in enumerate(data(case, batch))
+    )
     exact = ExactExpectation(*parts, noise_model=noise_model, amplitude_inputs=case[0] == "m")
 
     def step() -> tuple:
-        inputs, weights = x.clone().requires_grad_(), w.clone().requires_grad_()
-        loss = (exact(inputs, weights) * weighting).sum()
+        x.grad = w.grad = None
+        loss = (exact(x, w) * weighting).sum()
         loss.backward()
-        return loss.item(), inputs.grad.numpy(), weights.grad.numpy()
+        return loss.item(), x.grad.numpy(), w.grad.numpy()
 
     return step
 

@@ -103,11 +103,19 @@ class ExactExpectation:
             return self.forward(torch.as_tensor(inputs), torch.as_tensor(weights)).cpu().numpy()
 
     def values_and_vjp(self, inputs: np.ndarray, weights: np.ndarray, cotangents: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return values (N, O) and the gradients for inputs (N, F) and weights (P,) of `sum(cotangents * values)`."""
-        pair = [torch.as_tensor(array, dtype=torch.float64).requires_grad_() for array in (inputs, weights)]
-        values = self.forward(*pair)
-        grads = torch.autograd.grad(values, pair, torch.as_tensor(cotangents, device=values.device), allow_unused=True)
-        return values.detach().cpu().numpy(), *(grad.cpu().numpy() for grad in grads if grad is not None)
+        """Return values (N, O) and the gradients for inputs (N, F) and weights (P,) of `sum(cotangents * values)`.
+
+        The same as `forward` and its gradient, on arrays and without autograd's overhead (about 0.2 ms).
+        """
+        x, w = torch.as_tensor(inputs, dtype=torch.float64), torch.as_tensor(weights, dtype=torch.float64)
+        self._check(x, w)
+        if not len(x):
+            return np.zeros((0, self.num_observables)), np.zeros(x.shape), np.zeros(w.shape)
+        with one_blas_thread(self._evaluation.is_small(len(inputs))):
+            values, found = self._evaluation.forward(x, w, True)
+            assert found is not None
+            grads = self._evaluation.backward(torch.as_tensor(cotangents, dtype=torch.float64), found, True)
+        return values.cpu().numpy(), *(grad.numpy() for grad in grads)
 
     def sample(
         self, inputs: np.ndarray, weights: np.ndarray, shots: int, seed: int | np.random.Generator | None = None

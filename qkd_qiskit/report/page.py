@@ -32,7 +32,7 @@ class Drawing:
 
     panels: list[Panel]
     caption: str
-    provenance: str
+    provenance: list[str]
     large: bool = False
 
 
@@ -100,7 +100,6 @@ def _accuracy_section(numbers: dict[str, Any]) -> Section:
     samples = sorted({row["samples"] for row in numbers["accuracies"]}, reverse=True)
     backends = list(dict.fromkeys(row["backend"] for row in numbers["accuracies"] if row["backend"]))
     shots = sorted({row["shots"] for row in numbers["accuracies"] if row["shots"] is not None})
-    dates = sorted({wording.day(row["calibration_date"]) for row in numbers["accuracies"]} - {wording.UNKNOWN})
     caption = (
         "Diamond: teacher. Square: the student in its training conditions. Filled circle: on a backend; open "
         "circle: the same samples without noise. Bars are 95 % Wilson intervals."
@@ -110,9 +109,8 @@ def _accuracy_section(numbers: dict[str, Any]) -> Section:
         f"n = {', '.join(f'{count:,}' for count in samples)} test images",
         ", ".join(f"{count:,} shots" if count else "exact" for count in shots) or "no shots",
         backend=", ".join(backends),
-        date=", ".join(dates) if len(dates) == 1 else None,
+        dates=[numbers["facts"]["calibration_date"], *(row["calibration_date"] for row in numbers["accuracies"])],
     )
-    line = line.replace("no device calibration", f"calibrations of {', '.join(dates)}") if len(dates) > 1 else line
     drawing = Drawing(
         [draw_accuracies(numbers["accuracies"], len(numbers["facts"]["classes"]))], caption, line, large=True
     )
@@ -129,7 +127,7 @@ def _evaluation_section(numbers: dict[str, Any], item: dict[str, Any], place: in
         f"n = {item['samples']:,} test images",
         wording.count_shots(item["shots"]),
         backend=item["title"],
-        date=item["calibration_date"],
+        dates=[item["calibration_date"]],
     )
     drawings = [
         Drawing(draw_expectations(item, name), _describe_expectations(item), line),
@@ -188,7 +186,7 @@ def _training_section(numbers: dict[str, Any]) -> Section:
         numbers,
         f"n = {training['train_samples']:,} training, {training['validation_samples']:,} validation images",
         "exact, no shots",
-        date=numbers["facts"]["calibration_date"],
+        dates=[numbers["facts"]["calibration_date"]],
     )
     return Section("training", "Training", "", [Drawing(draw_curves(training), caption, line, large=True)])
 
@@ -207,7 +205,7 @@ def _circuit_section(numbers: dict[str, Any]) -> Section:
             f"trained angles w.{boxed}"
         )
         line = wording.provenance(
-            numbers, "the same circuit for every sample", date=numbers["facts"]["calibration_date"]
+            numbers, "the same circuit for every sample", dates=[numbers["facts"]["calibration_date"]]
         )
         drawings = [Drawing([draw_circuit(circuit)], caption, line, large=True)]
     note = "Compiled circuits. Layout: the physical qubit of each logical one, in order."

@@ -35,9 +35,10 @@ svg text { font-family: system-ui, -apple-system, "Segoe UI", "Liberation Sans",
 figcaption { margin-top: .8rem; font-size: .9rem; color: var(--faint); max-width: 50rem; }
 .from { display: block; margin-top: .3rem; font-size: .82rem; font-variant-numeric: tabular-nums;
   overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; margin: 1.2rem 0; }
+.from span { display: inline-block; }
+.scroll { overflow-x: auto; margin: 0 0 1.2rem; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--faint); font-size: .88rem; padding-bottom: .4rem; }
+.caption { color: var(--faint); font-size: .88rem; margin: 1.4rem 0 .3rem; max-width: 50rem; }
 th, td { text-align: left; padding: .32rem 1.1rem .32rem 0; border-bottom: 1px solid var(--grid); vertical-align: top; }
 thead th { color: var(--faint); font-weight: 500; border-bottom: 1px solid var(--faint); vertical-align: bottom; }
 tbody th { font-weight: 500; }
@@ -51,7 +52,6 @@ footer { margin-top: 3rem; font-size: .82rem; color: var(--faint); }
   main { padding: 1.4rem 1rem 3rem; }
   h1 { font-size: 1.5rem; } h2 { margin-top: 2.2rem; } .lead { font-size: 1.05rem; }
   .panel, .three .panel { flex-basis: 100%; max-width: none; }
-  .columns th { white-space: normal; overflow-wrap: anywhere; }
 }
 @media print {
   :root { color-scheme: light; {{ light }} }
@@ -91,16 +91,21 @@ footer { margin-top: 3rem; font-size: .82rem; color: var(--faint); }
 <div class="panel{{ ' wide' if panel.wide }}" style="width:{{ panel.width }}px">{{ svg(panel) }}</div>
 {% endfor %}
 </div>
-<figcaption>{{ drawing.caption }}<span class="from">{{ drawing.provenance }}</span></figcaption>
+<figcaption>{{ drawing.caption }}<span class="from">
+{%- for part in drawing.provenance -%}
+<span>{{ part }}{% if not loop.last %}&nbsp;· {% endif %}</span>{{ " " }}
+{%- endfor -%}
+</span></figcaption>
 </figure>
 {% endfor %}
 {% if section.tables and section.tables[0].small %}
 <div class="columns">
 {% endif %}
 {% for table in section.tables %}
+<div>
+<p class="caption">{{ table.caption }}</p>
 <div class="scroll">
-<table{{ ' class=facts' if not table.small }}>
-<caption>{{ table.caption }}</caption>
+<table{{ ' class=facts' if not table.small }} aria-label="{{ table.caption }}">
 <thead><tr>{% for cell in table.head %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in table.rows %}
@@ -108,6 +113,7 @@ footer { margin-top: 3rem; font-size: .82rem; color: var(--faint); }
 {% endfor %}
 </tbody>
 </table>
+</div>
 </div>
 {% endfor %}
 {% if section.tables and section.tables[0].small %}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 UNKNOWN = "–"
@@ -82,12 +82,12 @@ def notes(numbers: dict[str, Any]) -> list[str]:
     return said
 
 
-def provenance(numbers: dict[str, Any], *parts: str, backend: str = "", date: str | None = None) -> str:
-    """Write the line that every figure carries: samples and shots (in `parts`), backend, seeds, snapshot date."""
+def provenance(numbers: dict[str, Any], *parts: str, backend: str = "", dates: Iterable[str | None] = ()) -> list[str]:
+    """List what every figure carries: samples and shots (in `parts`), backend, seeds, snapshot date."""
     facts = numbers["facts"]
-    ends = [f"backend {backend or facts['backend']}", f"1 seed ({facts['seed']})"]
-    ends.append(f"calibration of {day(date)}" if date else "no device calibration")
-    return " · ".join([*parts, *ends])
+    days = sorted({day(date) for date in dates if date})
+    calibration = f"calibration of {', '.join(days)}" if days else "no device calibration"
+    return [*parts, f"backend {backend or facts['backend']}", f"1 seed ({facts['seed']})", calibration]
 
 
 def count_shots(shots: int | None) -> str:

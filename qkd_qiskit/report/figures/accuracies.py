@@ -32,7 +32,14 @@ def draw_accuracies(rows: list[dict[str, Any]], num_classes: int) -> Panel:
         f"{row['interval'][0]:.1%} to {row['interval'][1]:.1%})"
         for row in rows
     )
-    return render("accuracies", f"Accuracies with 95 % intervals. {listed}.", (5.4, 0.7 + 0.58 * len(lines)), draw)
+    margins = (0.05, 0.62, 0.05, 0.5)
+    return render(
+        "accuracies",
+        f"Accuracies with 95 % intervals. {listed}.",
+        (4.7, 0.6 + 0.56 * len(lines)),
+        draw,
+        margins=margins,
+    )
 
 
 def _draw_line(axes: Axes, height: int, row: dict[str, Any], noiseless: dict[str, Any] | None, left: float) -> None:

@@ -26,13 +26,15 @@ COLOURS = {
     IDEAL: ("ideal", "#0b62a8", "#6cb6f5"),
     DEVICE: ("device", "#c2410c", "#fb9a5b"),
     TINT: ("tint", "#d6e6f4", "#21384e"),
-    STEPS[0]: ("step1", "#2f9e6e", "#f4e04d"),
+    STEPS[0]: ("step1", "#45b07c", "#f4e04d"),
     STEPS[1]: ("step2", "#1d7291", "#7ccf6a"),
     STEPS[2]: ("step3", "#3d4a8f", "#3fa7b5"),
     STEPS[3]: ("step4", "#3b0f4f", "#8f86e0"),
 }
 """What is drawn with: the CSS variable it becomes, in light, in dark. Blue and orange differ for every kind of colour
 blindness; markers and dashes tell the same in grey."""
+
+MARGINS = (0.56, 0.12, 0.3, 0.5)
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -59,7 +61,10 @@ STYLE: dict[str, Any] = {
     "ytick.labelsize": 8.5,
     "xtick.major.size": 3,
     "ytick.major.size": 0,
-    "legend.frameon": False,
+    "legend.frameon": True,
+    "legend.facecolor": SURFACE,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.8,
     "figure.facecolor": "none",
@@ -83,7 +88,13 @@ class Panel:
 
 
 def render(
-    name: str, alternative: str, size: tuple[float, float], draw: Callable[[Figure], None], *, wide: bool = False
+    name: str,
+    alternative: str,
+    size: tuple[float, float],
+    draw: Callable[[Figure], None],
+    *,
+    margins: tuple[float, float, float, float] = MARGINS,
+    wide: bool = False,
 ) -> Panel:
     """Draw and convert.
 
@@ -92,17 +103,19 @@ def render(
         alternative: what the drawing shows, in words.
         size: width and height in inches.
         draw: draws into the figure it is given.
+        margins: left, right, top, bottom of the axes in inches; fixed, since fitting them costs more than drawing.
         wide: see `Panel`.
     """
-    stream = io.StringIO()
+    (width, height), (left, right, top, bottom) = size, margins
     style: Any = {**STYLE, "svg.hashsalt": name}
+    stream = io.StringIO()
     with rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has its own fonts
-        figure = Figure(figsize=size, layout=None if wide else "constrained")
+        figure = Figure(figsize=size)
+        figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, hspace=0.12)
         draw(figure)
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(stream, format="svg", metadata=nothing)
-    return Panel(_clean(stream.getvalue(), name, alternative), round(size[0] * 96), wide)
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return Panel(_clean(stream.getvalue(), name, alternative), round(width * 110), wide)
 
 
 def outline(axes: Axes) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from qkd_qiskit.report.figures.canvas import FAINT, IDEAL, INK, SURFACE, Panel, render
+from qkd_qiskit.report.figures.canvas import IDEAL, INK, SURFACE, Panel, render
 
 
 def draw_confusion(evaluation: dict[str, Any], name: str) -> list[Panel]:
@@ -21,14 +22,11 @@ def draw_confusion(evaluation: dict[str, Any], name: str) -> list[Panel]:
 
 def _draw_matrix(numbers: dict[str, Any], part: str, title: str, name: str) -> Panel:
     table, classes, answers = numbers[part], numbers["classes"], numbers["answers"]
-    size = 3.7
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot(title=title)
-        for row, counts in enumerate(table):
-            for column, count in enumerate(counts):
-                _draw_cell(axes, row, column, count, sum(counts), fontsize=8 if len(classes) <= 10 else 5.5)
-        axes.set(xlim=(-0.5, len(answers) - 0.5), ylim=(len(classes) - 0.5, -0.5), aspect="equal")
+        _draw_cells(axes, table, fontsize=8 if len(classes) <= 10 else 5.5)
+        axes.set(xlim=(-0.5, len(answers) - 0.5), ylim=(len(classes) - 0.5, -0.5), aspect="equal", anchor="NW")
         axes.set_xticks(range(len(answers)), answers)
         axes.set_yticks(range(len(classes)), classes)
         axes.set(xlabel="answer", ylabel="true class")
@@ -40,18 +38,21 @@ def _draw_matrix(numbers: dict[str, Any], part: str, title: str, name: str) -> P
     right = sum(table[index][index] for index in range(len(classes)))
     total = sum(map(sum, table))
     words = f"Confusion matrix, {title.lower()}: {right} of {total} on the diagonal. {_worst(table, classes, answers)}"
-    return render(name, words, (size, size), draw)
+    return render(name, words, (3.7, 3.8), draw)
 
 
-def _draw_cell(axes: Axes, row: int, column: int, count: int, total: int, fontsize: float) -> None:
-    share = count / total if total else 0.0
-    cell = Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fc=IDEAL, ec="none", alpha=0.05 + 0.9 * share)
-    axes.add_patch(cell)
-    if count:
-        ink = SURFACE if share > 0.5 else INK
-        axes.text(column, row, str(count), ha="center", va="center_baseline", fontsize=fontsize, color=ink)
-    elif row == column:
-        axes.text(column, row, "0", ha="center", va="center_baseline", fontsize=fontsize, color=FAINT)
+def _draw_cells(axes: Axes, table: list[list[int]], fontsize: float) -> None:
+    squares, shades = [], []
+    for row, counts in enumerate(table):
+        for column, count in enumerate(counts):
+            share = count / sum(counts) if count else 0.0
+            (left, right), (low, high) = ((place - 0.47, place + 0.47) for place in (column, row))
+            squares.append([(left, low), (right, low), (right, high), (left, high)])
+            shades.append(to_rgba(IDEAL, 0.05 + 0.9 * share))
+            if count:
+                ink = SURFACE if share > 0.5 else INK
+                axes.text(column, row, str(count), ha="center", va="center_baseline", fontsize=fontsize, color=ink)
+    axes.add_collection(PolyCollection(squares, facecolors=shades, edgecolors="none"), autolim=False)
 
 
 def _worst(table: list[list[int]], classes: list[str], answers: list[str]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from qkd_qiskit.report.figures.canvas import DEVICE, FAINT, IDEAL, INK, Panel, render
 
-SIZE = (5.2, 3.4)
+SIZE = (4.5, 3.2)
 DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, (1.2, 1.6))}
 LOSSES = (
     ("loss", "training loss", INK, "solid"),
@@ -76,19 +76,7 @@ def _use_log_scale(axes: Axes) -> None:
 
 def _finish(axes: Axes, numbers: dict[str, Any], legend: Literal["upper right", "lower right"]) -> None:
     best = numbers["best_epoch"]
-    axes.axvline(best, color=FAINT, lw=1, ls=(0, (2, 2)), zorder=1)
-    right_half = best > (numbers["epochs"][0] + numbers["epochs"][-1]) / 2
-    axes.annotate(
-        f"best epoch {best}",
-        (best, 0.5),
-        (-4 if right_half else 4, 0),
-        ("data", "axes fraction"),
-        "offset points",
-        ha="right" if right_half else "left",
-        va="center",
-        fontsize=8.5,
-        color=FAINT,
-    )
+    axes.axvline(best, color=FAINT, lw=1.2, ls=(0, (2, 2)), zorder=1, label=f"best epoch: {best}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     axes.set_xlabel("epoch")
     axes.legend(loc=legend, handlelength=2.6, labelspacing=0.3)

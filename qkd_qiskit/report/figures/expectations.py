@@ -13,7 +13,7 @@ from matplotlib.path import Path
 
 from qkd_qiskit.report.figures.canvas import DEVICE, FAINT, INK, Panel, outline, render, step_colour
 
-SIZE = (3.7, 3.55)
+SIZE = (3.7, 3.8)
 
 
 def draw_expectations(evaluation: dict[str, Any], name: str) -> list[Panel]:
@@ -46,7 +46,14 @@ def _draw_scatter(numbers: dict[str, Any], name: str, backend: str) -> Panel:
             ends = np.array([-1, 1])
             axes.plot(ends, numbers["slope"] * ends + numbers["intercept"], color=INK, lw=1.4)
         axes.text(0.97, 0.04, _describe_fit(numbers), transform=axes.transAxes, ha="right", va="bottom", weight="bold")
-        axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel="ideal, noiseless", ylabel="measured", aspect="equal")
+        axes.set(
+            xlim=(-1.05, 1.05),
+            ylim=(-1.05, 1.05),
+            xlabel="ideal, noiseless",
+            ylabel="measured",
+            aspect="equal",
+            anchor="NW",
+        )
         axes.set_xticks([-1, -0.5, 0, 0.5, 1])
         axes.set_yticks([-1, -0.5, 0, 0.5, 1])
         outline(axes)

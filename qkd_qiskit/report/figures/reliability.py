@@ -19,7 +19,7 @@ def draw_reliability(evaluation: dict[str, Any], name: str) -> Panel:
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3.8, 1])
-        top.set_title("Reliability before any calibration")
+        top.set_title("Reliability before any calibration", pad=4 + 14 * len(series))
         top.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 3)))
         for key, label, colour, marker, face, shift in series:
             error = numbers[key]["expected_calibration_error"]
@@ -29,7 +29,8 @@ def draw_reliability(evaluation: dict[str, Any], name: str) -> Panel:
 
     errors = ", ".join(f"{label} {numbers[key]['expected_calibration_error']:.4f}" for key, label, *_ in series)
     words = f"Accuracy against confidence in bins of a tenth. Expected calibration error: {errors}."
-    return render(f"{name}-reliability", words, (3.7, 3.7), draw)
+    margins = (0.56, 0.12, 0.3 + 0.2 * len(series), 0.5)
+    return render(f"{name}-reliability", words, (3.7, 3.8), draw, margins=margins)
 
 
 def _draw_series(
@@ -53,6 +54,6 @@ def _finish(top: Axes, bottom: Axes) -> None:
     top.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy")
     top.set_yticks([0, 0.25, 0.5, 0.75, 1])
     outline(top)
-    top.legend(loc="lower right", handlelength=1.6, borderpad=0.2)
+    top.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), handlelength=1.6, borderpad=0.2, labelspacing=0.25)
     bottom.set(xlabel="confidence of the answer", ylabel="share", ylim=(0, 1))
     bottom.set_yticks([0, 1])

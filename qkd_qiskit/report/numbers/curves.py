@@ -9,7 +9,7 @@ from qkd_qiskit.report.reading import StoredRun
 
 SERIES = ("loss", "task_loss", "distillation_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 FORMULAS = {
-    "kd": "loss = (1 - {alpha:g}) task + {alpha:g} distillation",
+    "kd": "loss = {rest:g} task + {alpha:g} distillation",
     "paper": "loss = task + {alpha:g} distillation",
     "ce": "loss = task",
 }
@@ -30,7 +30,9 @@ def collect_curves(run: StoredRun) -> dict[str, Any] | None:
         "validation_samples": last["validation_samples"],
         "best_epoch": run.result["best_epoch"] if run.result else best["epoch"],
         "loss_name": run.settings.loss,
-        "formula": FORMULAS.get(run.settings.loss, "loss").format(alpha=distillation.alpha),
+        "formula": FORMULAS.get(run.settings.loss, "loss").format(
+            alpha=distillation.alpha, rest=round(1 - distillation.alpha, 12)
+        ),
         "temperature": distillation.temperature,
         "seconds": sum(epoch.get("seconds", 0.0) for epoch in run.epochs),
     }

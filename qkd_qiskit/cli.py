@@ -284,6 +284,18 @@ def run_command(jobfile: str, out: Path | None, assignments: tuple[str, ...], qu
 
 
 @main.command()
+@click.argument("run", required=False)
+@_shared_options
+def report(run: str | None, quiet: bool, as_json: bool) -> None:
+    """Write report.html, report.json and report.md of a run (RUN, or the latest)."""
+    from qkd_qiskit.pipeline.jobs import write_run_report
+    from qkd_qiskit.runs import find_run
+
+    path = write_run_report(find_run(run))
+    click.echo(json.dumps({"report": str(path)}) if as_json else f"report: {path}")
+
+
+@main.command()
 @click.option("--all", "everything", is_flag=True, help="Also list the fake devices of the Runtime package.")
 @_shared_options
 def backends(everything: bool, quiet: bool, as_json: bool) -> None:

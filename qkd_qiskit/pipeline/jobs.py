@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from qkd_qiskit.config import (
     parse_assignments,
     validate,
 )
-from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.exceptions import ConfigurationError, QkdError
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.evaluation import evaluate_run
@@ -112,13 +113,25 @@ def _resolve_evaluation(item: EvaluationSettings) -> Any:
     return resolve_backend(str(changes.pop("name")), changes)
 
 
-def _write_report(run: RunDirectory, listener: Listener) -> str | None:
-    """Write `report.html`, or say what to install for it."""
+def write_run_report(run: RunDirectory) -> Path:
+    """Write a run's report.
+
+    Raises:
+        QkdError: a package that only the report needs is not installed.
+        RunError: the run or one of its results is damaged.
+    """
     try:
         from qkd_qiskit.report import write_report
     except ImportError as error:
-        listener.say(f"no report: {error.name} is not installed; pip install 'qkd_qiskit[report]'")
+        raise QkdError(f"the report needs {error.name}; pip install 'qkd_qiskit[report]'") from error
+    return write_report(run)
+
+
+def _write_report(run: RunDirectory, listener: Listener) -> str | None:
+    """Write the report, or say what to install for it: a job does not fail for want of a picture."""
+    if find_spec("matplotlib") is None or find_spec("jinja2") is None:
+        listener.say("no report: pip install 'qkd_qiskit[report]' and give `qkd-qiskit report`")
         return None
-    path = write_report(run)
+    path = write_run_report(run)
     listener.say(f"report: {path}")
     return str(path)

@@ -34,7 +34,7 @@ FORBIDDEN = {
     "report": {"qiskit_aer", "qiskit_ibm_runtime"},
     "pipeline": {"qiskit_ibm_runtime"},
 }
-"""Which libraries each sub-package must not import: the flow goes down once, and Aer and Runtime stay in `execution`."""
+"""Libraries a sub-package must not import: the flow goes down once, Aer and Runtime stay in `execution`."""
 
 UPWARD = {
     "classical": {"quantum", "exact", "distillation", "execution", "pipeline", "report"},

@@ -56,7 +56,7 @@ footer { margin-top: 3rem; font-size: .82rem; color: var(--faint); }
 @media print {
   :root { color-scheme: light; {{ light }} }
   body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
-  .panel { break-inside: avoid; } h2 { break-after: avoid; } tr { break-inside: avoid; }
+  .panel { break-inside: avoid; } h2, h2 + p { break-after: avoid; } tr { break-inside: avoid; }
   figcaption { break-before: avoid; } .scroll, .wide { overflow: visible; } .wide svg { min-width: 0; }
 }
 </style>

@@ -4,10 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from qiskit import QuantumCircuit, qpy
+from qiskit.circuit import ParameterVector
 from scipy import stats
 
 from qkd_qiskit.exceptions import RunError
+from qkd_qiskit.files import digest_of_file
 from qkd_qiskit.report import collect_report, format_json, write_report
+from qkd_qiskit.report.figures.circuit import draw_circuit
 from qkd_qiskit.report.numbers.accuracies import paired_interval
 from qkd_qiskit.report.numbers.circuits import place_in_columns
 from qkd_qiskit.report.numbers.expectations import collect_expectations, fit_line, weigh_observables
@@ -198,3 +202,19 @@ def test_counts_that_contradict_the_stored_logits_are_refused(trained):
     trained.write(name, result)
     with pytest.raises(RunError, match="stored logits give"):
         write_report(trained.run)
+
+
+def test_an_encoding_too_long_to_read_is_one_box(trained):
+    x, w = ParameterVector("x", 400), ParameterVector("w", 3)
+    circuit = QuantumCircuit(3)
+    for place, angle in enumerate(x):
+        circuit.ry(angle, place % 3)
+    for qubit in range(3):
+        circuit.ry(w[qubit], qubit)
+    with trained.run.circuits.open("wb") as stream:
+        qpy.dump([circuit, circuit], stream)
+    trained.write("student.json", {"sha256": digest_of_file(trained.run.circuits)})
+    numbers = report_of(trained)["circuit"]
+    assert (numbers["num_gates"], numbers["boxed_gates"]) == (403, 400)
+    assert [gate["name"] for gate in numbers["gates"]] == ["encoding", "ry", "ry", "ry"]
+    assert "encoding: 400 gates" in draw_circuit(numbers).svg

@@ -1,4 +1,4 @@
-"""The results table of the README: `python benchmarks/headline.py` (about half an hour on two cores; it can be resumed).
+"""The results table of the README: `python benchmarks/headline.py` (some 15 minutes on two cores; can be resumed).
 
 Digits need no files. The MNIST rows need `QKD_DATA_DIR` and are left out, by name, without it. Every number comes from
 `train_run` and `evaluate_run`, as `qkd-qiskit train` and `qkd-qiskit evaluate` would give it.
@@ -13,7 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qkd_qiskit import evaluate_run, find_run, read_settings, resolve_backend, train_run
+from qkd_qiskit import (
+    build_teacher,
+    evaluate_run,
+    find_run,
+    load_dataset,
+    read_settings,
+    resolve_backend,
+    train_run,
+)
 from qkd_qiskit.console import PlainListener
 
 DIGITS: dict[str, Any] = {"data": {"dataset": "digits"}}
@@ -62,6 +70,16 @@ def mnist_rows(root: Path, seeds: range) -> list[list[str]]:
     return [row(name, "`aer`", "`aer`, exact", [item["test_accuracy"] for item in results])]
 
 
+def teacher_rows() -> list[list[str]]:
+    rows = []
+    for name, classes in (("mnist", None), ("fashion_mnist", "0-7")):
+        dataset = load_dataset(name, classes=classes, seed=0)
+        correct, total = build_teacher("lenet", dataset, seed=0).accuracy(dataset.test)
+        where = f"{name} {classes or '0-9'}, LeNet (the teacher), all training images"
+        rows.append([where, "-", "classical", f"{100 * correct / total:.1f}", f"{correct} of {total}"])
+    return rows
+
+
 def row(student: str, trained: str, evaluated: str, accuracies: list[float]) -> list[str]:
     each = " ".join(f"{100 * accuracy:.1f}" for accuracy in accuracies)
     return [student, trained, evaluated, f"{100 * statistics.mean(accuracies):.1f}", each]
@@ -74,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = digits_rows(arguments.out, range(3))
     if os.environ.get("QKD_DATA_DIR"):
-        rows += mnist_rows(arguments.out, range(5))
+        rows += mnist_rows(arguments.out, range(5)) + teacher_rows()
     else:
         print("QKD_DATA_DIR is not set: the MNIST rows are left out", file=sys.stderr)
     head = ["student, distilled from LeNet", "trained on", "evaluated on", "test accuracy, mean (%)", "by seed (%)"]

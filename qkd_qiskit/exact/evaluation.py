@@ -35,7 +35,7 @@ from qkd_qiskit.exceptions import ConfigurationError
 Array = Any
 _LIMITS = {2: 20, 4: 10}
 _CHUNK_ELEMENTS = 2**17
-_SMALL = 2**12
+_SMALL = 2**11
 
 
 @dataclass

@@ -93,6 +93,7 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--lr": ("training.learning_rate", float, "Adam's largest learning rate.  [0.02, hybrid 0.003]"),
     "--schedule": ("training.schedule", str, "cosine, one_cycle or constant.  [cosine]"),
     "--engine": ("training.engine", str, "exact, or aer (parameter shift on Aer).  [exact]"),
+    "--device": ("training.device", str, "Where student and exact engine compute: cpu or cuda.  [cpu]"),
     "--seed": ("seed", int, "Decides everything that is drawn.  [0]"),
 }
 """Each option of `train` with the setting it stands for; defaults are those of `qkd_qiskit.config`."""

@@ -110,6 +110,7 @@ class TrainingSettings(_Section):
         clip: largest gradient norm; 0 switches clipping off.
         weight_decay: decoupled weight decay.
         engine: what evaluates the circuit in training: `exact`, or `aer`, Aer with batched parameter shift.
+        device: torch device of student and exact engine: `cpu`, `cuda` or `cuda:1`.
         probe: samples of the first batch that are checked against Aer before training starts.
     """
 
@@ -120,6 +121,7 @@ class TrainingSettings(_Section):
     clip: float = Field(default=1.0, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
     engine: Literal["exact", "aer"] = "exact"
+    device: str = "cpu"
     probe: int = Field(default=4, ge=1)
 
 

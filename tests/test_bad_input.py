@@ -72,6 +72,8 @@ def run(finished: Path, workplace: Path) -> Path:
         (["--lr", "-1"], ["training.learning_rate = -1"]),
         (["--batch-size", "1", "--student", "hybrid"], ["--batch-size 1", "student.normalise=false"]),
         (["--batch-size", "x"], ["not a valid integer"]),
+        (["--device", "cuda:99"], ["'cuda:99'", "--device"]),
+        (["--device", "tpuu"], ["'tpuu'", "--device"]),
         (["--engine", "exakt"], ["training.engine"]),
         (["--preset", "papr"], ["did you mean 'paper'"]),
         (["--set", "training.lr=1"], ["unknown key 'training.lr'"]),

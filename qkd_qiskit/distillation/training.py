@@ -176,13 +176,15 @@ def _train_epoch(
     tally, began = _Tally(), time.perf_counter()
     batches = _draw_batches(len(train), plan.batch_size, state.order)
     state.student.train()
+    device = device_of(state.student)
     for step, chosen in enumerate(batches):
         rate = plan.rate(state.epoch * len(batches) + step, plan.epochs * len(batches))
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        logits = state.student(train.pixels[chosen])
-        labels = train.labels[chosen]
-        parts = objective(logits, labels, None if teacher_logits is None else teacher_logits[chosen])
+        logits = state.student(train.pixels[chosen].to(device))
+        labels = train.labels[chosen].to(device)
+        soft = None if teacher_logits is None else teacher_logits[chosen].to(device)
+        parts = objective(logits, labels, soft)
         _require_finite(parts.total, state.epoch + 1, step)
         state.optimizer.zero_grad()
         parts.total.backward()
@@ -230,10 +232,16 @@ def _validate(student: nn.Module, images: Images, batch_size: int) -> dict[str, 
 
 
 def predict(student: nn.Module, pixels: torch.Tensor, *, batch_size: int = 256) -> torch.Tensor:
-    """Return the logits `(N, K)` of images `(N, C, H, W)`, without gradients and with dropout off."""
+    """Return the logits `(N, K)` of images `(N, C, H, W)`, on the CPU, without gradients and with dropout off."""
     was_training = student.training
     student.eval()
     with torch.no_grad():
-        logits = torch.cat([student(part) for part in pixels.split(batch_size)])
+        device = device_of(student)
+        logits = torch.cat([student(part.to(device)).cpu() for part in pixels.split(batch_size)])
     student.train(was_training)
     return logits
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of a network's weights."""
+    return next((weight.device for weight in network.parameters()), torch.device("cpu"))

@@ -16,22 +16,23 @@ from qkd_qiskit.quantum.student import QuantumLayer
 from qkd_qiskit.suggestions import choose
 
 
-def build_quantum_layer(engine: str, noise_model: NoiseModel | None) -> QuantumLayer:
+def build_quantum_layer(engine: str, noise_model: NoiseModel | None, *, device: str = "cpu") -> QuantumLayer:
     """Return a function that joins a circuit to torch.
 
     Args:
         engine: one of `ENGINES`: `exact` (this package's own, exact values and adjoint gradients, noise included) or
             `aer` (Aer's simulators with the parameter-shift rule).
         noise_model: noise on the circuit's own qubits; ideal if `None`.
+        device: torch device of the `exact` engine; Aer computes on the CPU.
 
     Raises:
         ConfigurationError: the engine is unknown.
     """
     build = choose("engine", engine, ENGINES)
-    return lambda circuit, weights: build(circuit, weights, noise_model)
+    return lambda circuit, weights: build(circuit, weights, noise_model, device)
 
 
-def _exact(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel | None) -> TorchConnector:
+def _exact(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel | None, device: str) -> TorchConnector:
     import torch
 
     from qkd_qiskit.exact import ExactConnector, ExactEstimator, ExactEstimatorGradient
@@ -46,10 +47,10 @@ def _exact(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel
         input_gradients=True,
         default_precision=0.0,
     )
-    return ExactConnector(qnn, weights, noise_model=noise_model, dtype=torch.float64)
+    return ExactConnector(qnn, weights, noise_model=noise_model, device=device, dtype=torch.float64)
 
 
-def _aer(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel | None) -> TorchConnector:
+def _aer(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel | None, device: str) -> TorchConnector:
     estimator = AerEstimator(noise_model)
     qnn = EstimatorQNN(
         circuit=circuit.circuit,
@@ -64,7 +65,7 @@ def _aer(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel |
     return TorchConnector(qnn, weights)
 
 
-ENGINES: dict[str, Callable[[StudentCircuit, np.ndarray, NoiseModel | None], TorchConnector]] = {
+ENGINES: dict[str, Callable[[StudentCircuit, np.ndarray, NoiseModel | None, str], TorchConnector]] = {
     "exact": _exact,
     "aer": _aer,
 }

@@ -32,7 +32,14 @@ def load_placed(run: RunDirectory, listener: Listener | None = None) -> tuple[Pl
     logical, compiled = load_circuits(run.circuits, blueprint.build_circuit())
     place = open_training_place(settings.backend, settings.student.qubits)
     placed = place_student(
-        blueprint, logical, compiled, place, dataset.classes, engine=settings.training.engine, seed=settings.seed
+        blueprint,
+        logical,
+        compiled,
+        place,
+        dataset.classes,
+        engine=settings.training.engine,
+        device="cpu",
+        seed=settings.seed,
     )
     restore_student(placed.student, tensors, run.best)
     placed.student.eval()

@@ -56,7 +56,13 @@ class PlacedStudent:
 
 
 def build_student(
-    dataset: Dataset, *, backend: str | BackendSettings = "aer", engine: str = "exact", seed: int = 0, **student: Any
+    dataset: Dataset,
+    *,
+    backend: str | BackendSettings = "aer",
+    engine: str = "exact",
+    device: str = "cpu",
+    seed: int = 0,
+    **student: Any,
 ) -> PlacedStudent:
     """Build a quantum student for a data set and compile its circuit for a backend.
 
@@ -64,6 +70,7 @@ def build_student(
         dataset: gives image shape and classes.
         backend: a simulator's name or settings: `aer`, `aer_noisy`, any `fake_*`.
         engine: `exact` or `aer`: what evaluates circuit and gradient in training.
+        device: torch device of student and exact engine.
         seed: decides the initial weights.
         **student: settings such as `qubits=4, layers=2, encoding="amplitude"`; see `StudentSettings`.
 
@@ -76,7 +83,9 @@ def build_student(
     blueprint = make_blueprint(settings, dataset)
     logical = blueprint.build_circuit()
     place = open_training_place(resolved, settings.qubits)
-    return place_student(blueprint, logical, place.compile(logical), place, dataset.classes, engine=engine, seed=seed)
+    return place_student(
+        blueprint, logical, place.compile(logical), place, dataset.classes, engine=engine, device=device, seed=seed
+    )
 
 
 def place_student(
@@ -87,13 +96,31 @@ def place_student(
     classes: tuple[int, ...],
     *,
     engine: str,
+    device: str,
     seed: int,
 ) -> PlacedStudent:
-    """Join a blueprint and a compiled circuit into a student with fresh weights."""
+    """Join a blueprint and a compiled circuit into a student with fresh weights.
+
+    Raises:
+        ConfigurationError: torch has no such device.
+    """
+    check_device(device)
     noise = place.noise(compiled.physical_qubits)
-    layer = build_quantum_layer(engine, noise)
-    student = students.build_student(blueprint, layer, circuit=compiled.cropped, seed=seed)
+    layer = build_quantum_layer(engine, noise, device=device)
+    student = students.build_student(blueprint, layer, circuit=compiled.cropped, seed=seed).to(device)
     return PlacedStudent(student, logical, compiled, place, noise, classes, seed)
+
+
+def check_device(name: str) -> None:
+    """Find out whether torch can compute there.
+
+    Raises:
+        ConfigurationError: it can't.
+    """
+    try:
+        torch.zeros(1, dtype=torch.float64, device=name)
+    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: a torch built without CUDA
+        raise ConfigurationError(f"torch can't compute on device {name!r}; leave --device out, or give cpu") from error
 
 
 def make_blueprint(settings: StudentSettings, dataset: Dataset) -> StudentBlueprint:
@@ -143,9 +170,9 @@ def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
     student = placed.student
     values = student.parameter_values(pixels)
     reference, _ = evaluate_on_aer(placed.compiled.cropped, values, noise_model=placed.noise)
-    angles = torch.from_numpy(values[:, : len(student.circuit.input_params)])
+    angles = torch.from_numpy(values[:, : len(student.circuit.input_params)]).to(student.quantum.weight.device)
     with torch.no_grad():
-        own = student.quantum(angles).double().numpy()
+        own = student.quantum(angles).double().cpu().numpy()
     difference = float(np.abs(own - reference).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise BackendError(
@@ -172,6 +199,7 @@ def check_settings(settings: Settings) -> None:
         ("loss", settings.loss, LOSSES),
     ):
         choose(kind, name, choices)
+    check_device(settings.training.device)
     bounded = chosen.kind == "hybrid" or chosen.encoding != "amplitude"
     if settings.training.batch_size == 1 and bounded and chosen.normalise:
         raise ConfigurationError(

@@ -194,7 +194,14 @@ def _prepare(run: RunDirectory, settings: Settings, listener: Listener) -> _Prep
         compiled = place.compile(logical)
         save_circuits(run.circuits, logical, compiled)
     placed = place_student(
-        blueprint, logical, compiled, place, dataset.classes, engine=settings.training.engine, seed=settings.seed
+        blueprint,
+        logical,
+        compiled,
+        place,
+        dataset.classes,
+        engine=settings.training.engine,
+        device=settings.training.device,
+        seed=settings.seed,
     )
     metrics = compiled.metrics
     listener.say(

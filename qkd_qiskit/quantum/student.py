@@ -158,7 +158,9 @@ class QuantumStudent(nn.Module):
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            angles = [self.encoding.angles(self.features(part).double()) for part in images.split(batch_size)]
+            device = self.quantum.weight.device
+            parts = [self.features(part.to(device)).double() for part in images.split(batch_size)]
+            angles = [self.encoding.angles(part).cpu() for part in parts]
         self.train(was_training)
         return self.circuit.parameter_values(torch.cat(angles).numpy(), self.quantum_weights)
 
@@ -185,7 +187,7 @@ class QuantumStudent(nn.Module):
                 f"expectation values have shape {tuple(values.shape)}; this student measures "
                 f"(N, {len(self.circuit.observables)})"
             )
-        head = copy.deepcopy(self.head).double().eval()
+        head = copy.deepcopy(self.head).cpu().double().eval()
         with torch.no_grad():
             return head(values).numpy()
 

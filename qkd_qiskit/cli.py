@@ -33,6 +33,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except QkdError as error:
+            if ctx.obj == "json":
+                click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
             _fail(str(error), error.exit_code)
         except (KeyboardInterrupt, click.exceptions.Abort):
             _fail("interrupted", InterruptedRunError.exit_code)
@@ -51,21 +53,30 @@ def _fail(message: str, code: int) -> None:
 )
 @click.version_option(__version__, prog_name="qkd-qiskit")
 def main() -> None:
-    r"""Distil a classical CNN into a quantum student, train it under a device's noise, evaluate it on IBM hardware.
+    """Distil a classical CNN into a quantum student, train it under a device's noise, evaluate it on IBM hardware.
 
     \b
       qkd-qiskit train --backend aer_noisy
       qkd-qiskit evaluate --backend fake_brisbane
       qkd-qiskit evaluate --backend ibm_brisbane
       qkd-qiskit run smoke
-    """
+    """  # noqa: D301  # click wants the real character, which keeps the lines apart
+
+
+def _note_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
+    """Let the group know, so that an error is one JSON object as well."""
+    if value:
+        ctx.find_root().obj = "json"
+    return value
 
 
 def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that every command which works has."""
     for option in (
         click.option("--quiet", is_flag=True, help="Show no progress."),
-        click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object to stdout."),
+        click.option(
+            "--json", "as_json", is_flag=True, callback=_note_json, help="Print exactly one JSON object to stdout."
+        ),
     ):
         command = option(command)
     return command
@@ -82,7 +93,7 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--qubits": ("student.qubits", int, "Qubits.  [4]"),
     "--layers": ("student.layers", int, "Entangling layers of the ansatz.  [2]"),
     "--reduction": ("student.reduction", str, "From image to features: linear or average_pool.  [linear]"),
-    "--encoding": ("student.encoding", str, "From features to state: amplitude or angle.  [amplitude]"),
+    "--encoding": ("student.encoding", str, "From features to state: amplitude, angle or hadamard_angle.  [amplitude]"),
     "--observables": ("student.observables", str, "parities (all Z-strings) or z (one a qubit).  [parities]"),
     "--head": ("student.head", str, "affine or paper.  [affine]"),
     "--loss": ("distillation.loss", str, "kd, ce or paper.  [kd with a teacher, else ce]"),
@@ -94,7 +105,7 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--schedule": ("training.schedule", str, "cosine, one_cycle or constant.  [cosine]"),
     "--engine": ("training.engine", str, "exact, or aer (parameter shift on Aer).  [exact]"),
     "--device": ("training.device", str, "Where student and exact engine compute: cpu or cuda.  [cpu]"),
-    "--seed": ("seed", int, "Decides everything that is drawn.  [0]"),
+    "--seed": ("seed", int, "Decides split, weights, order and simulated counts.  [0]"),
 }
 """Each option of `train` with the setting it stands for; defaults are those of `qkd_qiskit.config`."""
 
@@ -133,8 +144,9 @@ def train(
     from qkd_qiskit.console import open_listener
 
     listener = open_listener(quiet=quiet or as_json)
+    click.get_current_context().call_on_close(listener.close)
     if resume is not None:
-        _refuse_changes(backend, preset, assignments, options)
+        _refuse_changes({**options, "preset": preset, "set": assignments or None}, out if resume else None)
         result = _resume(resume, out, listener)
     else:
         from qkd_qiskit.pipeline.jobs import read_settings
@@ -159,10 +171,10 @@ def _nest(options: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _refuse_changes(backend: str, preset: str | None, assignments: tuple[str, ...], options: dict[str, Any]) -> None:
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
-    given += [name for name, value in (("--preset", preset), ("--set", assignments)) if value]
-    given += ["--backend"] if backend != "aer" else []
+def _refuse_changes(options: dict[str, Any], out: Path | None) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in {**options, "out": out}.items() if value is not None]
+    source = click.get_current_context().get_parameter_source("backend")
+    given += [] if source is click.core.ParameterSource.DEFAULT else ["--backend"]
     if given:
         raise click.UsageError(f"--resume takes all settings from the run; leave out {', '.join(given)}")
 
@@ -189,7 +201,7 @@ def _show_training(result: dict[str, Any], as_json: bool) -> None:
             "validation accuracy": _percent(result["validation_accuracy"], result["validation_counts"]),
             "teacher": "none" if teacher is None else _percent(teacher, result["teacher_test_counts"]),
             "epochs": f"{result['epochs']}, best {result['best_epoch']}",
-            "time": f"{describe_seconds(result['seconds'])}, {result['samples_per_second']:.0f} samples/s",
+            "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
         },
     )
     click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
@@ -224,13 +236,20 @@ def evaluate(
     from qkd_qiskit.runs import find_run
 
     changes = parse_assignments(assignments)
-    changes = {**changes, **changes.pop("backend", {})}  # `backend.noise_scale=2` means the same as in `train`
+    nested = changes.pop("backend", {})  # `backend.noise_scale=2` means the same as in `train`
+    if not isinstance(nested, dict):
+        raise click.UsageError(
+            f"--set backend={nested}: name the backend with --backend, change it with --set key=value"
+        )
+    changes |= nested
     settings = resolve_backend(backend, {**changes, **({"mode": mode} if mode else {})})
     found = find_run(run)
 
     from qkd_qiskit.pipeline.evaluation import evaluate_run
 
-    result = evaluate_run(found, settings, samples=samples, shots=shots, listener=open_listener(quiet=quiet or as_json))
+    listener = open_listener(quiet=quiet or as_json)
+    click.get_current_context().call_on_close(listener.close)
+    result = evaluate_run(found, settings, samples=samples, shots=shots, listener=listener)
     _show_evaluation(result, as_json)
 
 
@@ -260,7 +279,7 @@ def _show_evaluation(result: dict[str, Any], as_json: bool) -> None:
     if result["job_ids"]:
         facts["jobs"] = ", ".join(result["job_ids"])
     show_facts(f"{result['run']} on {result['backend']}", facts)
-    click.echo(f"written to {result['folder']}")
+    click.echo(f"kept in {result['folder']}")
 
 
 @main.command("run")
@@ -273,7 +292,9 @@ def run_command(jobfile: str, out: Path | None, assignments: tuple[str, ...], qu
     from qkd_qiskit.console import open_listener
     from qkd_qiskit.pipeline.jobs import run_job
 
-    result = run_job(jobfile, out, assignments=assignments, listener=open_listener(quiet=quiet or as_json))
+    listener = open_listener(quiet=quiet or as_json)
+    click.get_current_context().call_on_close(listener.close)
+    result = run_job(jobfile, out, assignments=assignments, listener=listener)
     if as_json:
         click.echo(json.dumps(result))
         return

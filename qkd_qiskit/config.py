@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.files import digest_of
 from qkd_qiskit.suggestions import nearest
 
+LARGEST_SEED = 2**31 - 1
+MOST_SHOTS = 10_000_000
+"""Executions that Runtime takes in one job."""
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSettings(_Section):
@@ -37,7 +41,7 @@ class DataSettings(_Section):
     validation_per_class: int | None = Field(default=None, ge=1)
     test_per_class: int | None = Field(default=None, ge=1)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    split_seed: int | None = Field(default=None, ge=0)
+    split_seed: int | None = Field(default=None, ge=0, le=LARGEST_SEED)
     data_dir: str | None = None
 
 
@@ -49,14 +53,15 @@ class TeacherSettings(_Section):
         epochs: of its own training; its usual number if not given.
         batch_size: images a step.
         learning_rate: Adam's largest; its usual one if not given.
-        seed: decides its weights, apart from the student's seed so that many students share one teacher.
+        seed: decides its weights, apart from the student's seed: students with the same split share one teacher (give
+            them the same `data.split_seed`, or the split and with it the teacher changes with the student's seed).
     """
 
     name: str = "lenet"
     epochs: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=1_000_000)
     learning_rate: float | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
 
 
 class StudentSettings(_Section):
@@ -111,30 +116,44 @@ class TrainingSettings(_Section):
         weight_decay: decoupled weight decay.
         engine: what evaluates the circuit in training: `exact`, or `aer`, Aer with batched parameter shift.
         device: torch device of student and exact engine: `cpu`, `cuda` or `cuda:1`.
+        threads: of torch; they decide how sums are rounded. On small students one is also the fastest.
         probe: samples of the first batch that are checked against Aer before training starts.
     """
 
     epochs: int = Field(default=60, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=1_000_000)
     learning_rate: float = Field(default=2e-2, gt=0)
     schedule: str = "cosine"
     clip: float = Field(default=1.0, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
     engine: Literal["exact", "aer"] = "exact"
     device: str = "cpu"
+    threads: int = Field(default=1, ge=1, le=256)
     probe: int = Field(default=4, ge=1)
 
 
+Flip = Annotated[float, Field(ge=0, lt=0.5)]
+"""Probability of reading a bit wrongly."""
+
+
 class NoiseSettings(_Section):
-    """A noise model by numbers; see `qkd_qiskit.execution.NoiseNumbers`."""
+    """A noise model by numbers; see `qkd_qiskit.execution.noise.NoiseNumbers`."""
 
     depolarizing_1q: float = Field(default=0.0, ge=0, le=1)
     depolarizing_2q: float = Field(default=0.0, ge=0, le=1)
-    readout: float | tuple[float, float] = 0.0
+    readout: Flip | tuple[Flip, Flip] = 0.0
     t1_us: float = Field(default=0.0, ge=0)
     t2_us: float = Field(default=0.0, ge=0)
     gate_time_1q_ns: float = Field(default=60.0, gt=0)
     gate_time_2q_ns: float = Field(default=660.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check_times(self) -> NoiseSettings:
+        if self.t2_us and not self.t1_us:
+            raise ValueError("t2_us needs t1_us as well")
+        if self.t2_us > 2 * self.t1_us:
+            raise ValueError(f"t2_us is at most 2 t1_us = {2 * self.t1_us:g}, physics says")
+        return self
 
 
 class BackendSettings(_Section):
@@ -157,20 +176,26 @@ class BackendSettings(_Section):
         transpile_seed: the first transpiler seed.
     """
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
     kind: Literal["aer", "fake", "ibm"]
     description: str = ""
     device: str = ""
     noise: str | NoiseSettings = ""
-    noise_scale: float = Field(default=1.0, ge=0)
-    shots: int = Field(default=0, ge=0)
+    noise_scale: float = Field(default=1.0, ge=0, le=1000)
+    shots: int = Field(default=0, ge=0, le=MOST_SHOTS)
     mode: Literal["auto", "session", "batch", "job"] = "auto"
     resilience_level: Literal[0, 1, 2] = 0
     max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
     wait_hours: float = Field(default=24.0, gt=0)
-    layouts: int = Field(default=16, ge=1)
+    layouts: int = Field(default=16, ge=1, le=1000)
     optimization_level: Literal[0, 1, 2, 3] = 3
-    transpile_seed: int = Field(default=0, ge=0)
+    transpile_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+
+    @model_validator(mode="after")
+    def _check_noise(self) -> BackendSettings:
+        if self.kind == "aer" and not self.noise and self.noise_scale != 1:
+            raise ValueError("noise_scale has nothing to scale; give noise as well, or --backend aer_noisy")
+        return self
 
 
 class Settings(_Section):
@@ -186,7 +211,7 @@ class Settings(_Section):
         backend: where the circuit runs.
     """
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     data: DataSettings = DataSettings()
     teacher: TeacherSettings = TeacherSettings()
     student: StudentSettings = StudentSettings()
@@ -219,7 +244,7 @@ class EvaluationSettings(_Section):
 
     backend: str | dict[str, Any]
     samples: int | None = Field(default=None, ge=1)
-    shots: int | None = Field(default=None, ge=1)
+    shots: int | None = Field(default=None, ge=1, le=MOST_SHOTS)
 
 
 class JobSettings(_Section):
@@ -267,11 +292,15 @@ def validate(section: type[BaseModel], content: Mapping[str, Any], source: str) 
         raise ConfigurationError(f"{source}: {problems}") from error
 
 
+UNION_MEMBERS = ("str", "float", "constrained-float", "NoiseSettings")
+"""Kinds of value that pydantic puts into the path of a complaint, besides those with brackets in them."""
+
+
 def _innermost(problems: Sequence[Any]) -> list[dict[str, Any]]:
     """Keep, of the complaints about one key that may be a text or a table, those that go furthest into it."""
     deepest: dict[tuple, list[dict[str, Any]]] = {}
     for problem in problems:
-        where = tuple(part for part in problem["loc"] if part not in ("str", "float", "NoiseSettings"))
+        where = tuple(part for part in problem["loc"] if part not in UNION_MEMBERS and "[" not in str(part))
         group = deepest.setdefault(where[:2] if where[:1] == ("backend",) else where[:1], [])
         if group and len(where) > len(group[0]["loc"]):
             group.clear()
@@ -282,10 +311,21 @@ def _innermost(problems: Sequence[Any]) -> list[dict[str, Any]]:
 
 def _explain(section: type[BaseModel], problem: Mapping[str, Any]) -> str:
     where = [str(part) for part in problem["loc"]]
+    if problem["type"] in SHAPES:
+        return f"{'.'.join(where)} = {problem['input']!r}: {SHAPES[problem['type']].format(where[-1])}"
     if problem["type"] != "extra_forbidden":
-        return f"{'.'.join(where)} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{'.'.join(where)} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
     known = _fields_at(section, where[:-1])
     return f"unknown key {'.'.join(where)!r}{nearest(where[-1], known)}; known here: {', '.join(known)}"
+
+
+SHAPES = {
+    "model_type": "this is a table of settings; write [train.{0}] in a job file, {0}.key=value after --set",
+    "tuple_type": "this is a list; for tables write [[{0}]] with two brackets, once for each",
+    "dict_type": "this is a table of settings; write [{0}] with its keys below",
+}
+"""What to write where a key has the wrong shape, by pydantic's name of the problem."""
 
 
 def _fields_at(section: type[BaseModel], where: list[str]) -> list[str]:

@@ -112,6 +112,10 @@ class LiveListener(PlainListener):
         if done >= total:
             self._close()
 
+    def close(self) -> None:
+        """Take the bar away and give the cursor back."""
+        self._close()
+
     def _close(self) -> None:
         if self._progress is not None:
             self._progress.stop()

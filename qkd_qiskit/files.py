@@ -30,7 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         _flush(path.parent)
     except OSError as error:
         raise RunError(
-            f"can't write {path}: {error.strerror or error}; make room or choose another folder with --out"
+            f"can't write {path}: {error.strerror or error}; make room, or see who may write there"
         ) from error
     finally:
         _remove_quietly(aside)
@@ -95,9 +95,16 @@ def append_json_line(path: Path, content: Any) -> None:
 
 
 def digest_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        RunError: the file can't be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise RunError(f"{path} can't be read: {error.strerror or error}") from error
 
 
 def digest_of(content: Any) -> str:

@@ -17,5 +17,8 @@ class Listener:
     def epoch(self, facts: dict[str, Any], epochs: int) -> None:
         """Hear of a finished epoch, as it stands in `metrics.jsonl`, and of how many there will be."""
 
+    def close(self) -> None:
+        """Hear that nothing more will come, whatever the reason."""
+
     def progress(self, task: str, done: int, total: int) -> None:
         """Hear how far a task is."""

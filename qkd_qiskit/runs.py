@@ -16,8 +16,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from qkd_qiskit.config import Settings, validate
-from qkd_qiskit.exceptions import RunError
-from qkd_qiskit.files import append_json_line, read_json, write_json
+from qkd_qiskit.exceptions import ConfigurationError, RunError
+from qkd_qiskit.files import read_json, write_atomically, write_json
 
 ROOT = Path("runs")
 PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "qiskit-machine-learning", "torch", "torchvision", "numpy")
@@ -84,7 +84,13 @@ class RunDirectory:
         """
         if not self.config.exists():
             raise RunError(f"{self.path} is not a run directory (no config.json); runs are listed by `ls {ROOT}`")
-        return validate(Settings, read_json(self.config), str(self.config))
+        content = read_json(self.config)
+        if not isinstance(content, dict):
+            raise RunError(f"{self.config} is damaged: it should hold a table of settings")
+        try:
+            return validate(Settings, content, str(self.config))
+        except ConfigurationError as error:
+            raise RunError(str(error)) from error
 
     def start(self, settings: Settings) -> None:
         """Make the folder and write what was asked.
@@ -99,12 +105,12 @@ class RunDirectory:
         try:
             if self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
                 raise RunError(f"{self.path} is not empty and not a run; choose another --out, nothing was changed")
+            write_json(self.config, settings.model_dump(mode="json"))
             self.last.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(
                 f"can't make the run directory {self.path}: {error.strerror}; choose another --out"
             ) from error
-        write_json(self.config, settings.model_dump(mode="json"))
 
     def discard_start(self) -> None:
         """Take back what `start` and compilation wrote, unless an epoch has been kept: a typo leaves nothing behind."""
@@ -116,6 +122,13 @@ class RunDirectory:
                 path.unlink(missing_ok=True)
             self.last.parent.rmdir()
 
+    def discard_if_empty(self) -> None:
+        """Remove the folder if nothing but the lock's file is in it."""
+        with contextlib.suppress(OSError):
+            if {entry.name for entry in self.path.iterdir()} <= {".lock"}:
+                (self.path / ".lock").unlink(missing_ok=True)
+                self.path.rmdir()
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other process from writing here.
@@ -123,38 +136,55 @@ class RunDirectory:
         Raises:
             RunError: another process is writing, or the folder can't be written.
         """
+        lock = FileLock(self.path / ".lock", timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
-            with lock:
-                yield
+            lock.acquire()
         except Timeout as error:
-            raise RunError(
-                f"another process is working in {self.path}; wait for it, or choose another --out"
-            ) from error
-        except PermissionError as error:
-            raise RunError(f"can't write in {self.path}: {error.strerror}; choose another --out") from error
-        except (FileExistsError, NotADirectoryError) as error:
-            raise RunError(f"{self.path} is, or lies in, a file and not a folder; choose another --out") from error
+            raise RunError(f"another process is working in {self.path}; wait for it") from error
+        except OSError as error:
+            raise RunError(f"can't write in {self.path}: {error.strerror or error}; choose another --out") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Read the finished epochs; a half-written last line (a kill, a full disk) is left out."""
+        """Read the finished epochs; a half-written last line (a kill, a full disk) is left out.
+
+        Raises:
+            RunError: the file can't be read, or a line that is not the last is damaged.
+        """
         if not self.metrics.exists():
             return []
+        try:
+            lines = self.metrics.read_bytes().splitlines()
+        except OSError as error:
+            raise RunError(f"{self.metrics} can't be read: {error.strerror}") from error
         epochs = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(lines, start=1):
             try:
-                epochs.append(json.loads(line))
-            except ValueError:
-                break
+                facts = json.loads(line)
+                epochs.append({**facts, "epoch": int(facts["epoch"])})
+            except (ValueError, TypeError, KeyError) as error:
+                if number < len(lines):
+                    raise RunError(f"{self.metrics}, line {number}, is damaged; restore it") from error
         return epochs
 
-    def rewind_metrics(self, epoch: int) -> None:
-        """Forget epochs after the one a checkpoint was written for, so that each stands there once."""
-        kept = [line for line in self.read_metrics() if line["epoch"] <= epoch]
-        self.metrics.unlink(missing_ok=True)
-        for line in kept:
-            append_json_line(self.metrics, line)
+    def rewind_metrics(self, epoch: int, newest: dict[str, Any] | None) -> None:
+        """Keep the lines up to the epoch of a checkpoint, each once, and add that epoch's own if it is missing."""
+        if epoch == 0:
+            self.metrics.unlink(missing_ok=True)
+            return
+        kept = {line["epoch"]: line for line in self.read_metrics() if line["epoch"] <= epoch}
+        if newest is not None:
+            kept.setdefault(epoch, newest)
+        text = "".join(json.dumps(kept[number]) + "\n" for number in sorted(kept))
+        write_atomically(self.metrics, lambda aside: _write_text(aside, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def choose_directory(settings: Settings) -> Path:
@@ -170,7 +200,7 @@ def find_run(name: str | None, *, finished: bool = True) -> RunDirectory:
 
     Args:
         name: what the user typed.
-        finished: whether the latest one must have a best checkpoint (else it must be unfinished).
+        finished: whether the latest trained one is wanted (one that has ended, if any has), or the latest unfinished.
 
     Raises:
         RunError: there is no such run; those there are get named.
@@ -178,16 +208,20 @@ def find_run(name: str | None, *, finished: bool = True) -> RunDirectory:
     known = sorted(ROOT.glob("*/config.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     if name is None:
         fitting = [RunDirectory(path.parent) for path in known]
-        fitting = [run for run in fitting if (run.best.exists() if finished else not run.is_finished)]
+        if finished:  # those that have ended come first, whichever is the latest
+            fitting = sorted((run for run in fitting if run.best.exists()), key=lambda run: not run.is_finished)
+        else:
+            fitting = [run for run in fitting if not run.is_finished]
         if not fitting:
             wanted = "trained run" if finished else "unfinished run"
             raise RunError(f"there is no {wanted} under {ROOT}/; make one with `qkd-qiskit train --backend aer_noisy`")
         return fitting[0]
     for path in (Path(name), ROOT / name):
-        if (path / "config.json").exists():
-            return RunDirectory(path)
+        with contextlib.suppress(OSError):  # a name that is too long for the file system is no run either
+            if (path / "config.json").exists():
+                return RunDirectory(path)
     latest = ", ".join(str(path.parent) for path in known[:5]) or "none yet"
-    raise RunError(f"there is no run {name!r}; the latest are: {latest}")
+    raise RunError(f"there is no run {name[:80]!r}; the latest are: {latest}")
 
 
 def describe_environment(**more: Any) -> dict[str, Any]:
@@ -211,7 +245,9 @@ def _version(package: str) -> str | None:
 
 def _git_revision() -> str | None:
     """Return the revision of the checkout that is running, if it is one."""
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists():
+        return None
     command = ["git", "-C", str(here), "rev-parse", "HEAD"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ def find_file(kind: str, name: str) -> Path | None:
         ConfigurationError: the name is a path (it ends in `.toml` or has a slash) and no such file exists.
     """
     if name.endswith(".toml") or "/" in name:
-        if Path(name).is_file():
-            return Path(name)
-        raise ConfigurationError(f"there is no file {name}; give a path to a .toml file or a name from {kind}/")
+        with contextlib.suppress(OSError):
+            if Path(name).is_file():
+                return Path(name)
+        raise ConfigurationError(f"there is no file {name[:200]}; give a path to a .toml file or a name from {kind}/")
     return list_files(kind).get(name)
 
 

@@ -49,6 +49,18 @@ def run(finished: Path, workplace: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "telling"),
     [
+        (["--set", "backend.noise_scale=2"], ["noise_scale has nothing to scale", "--backend aer_noisy"]),
+        (["--set", "backend=3"], ["backend = 3", "give a name"]),
+        (["--set", "student.kind=[1]"], ["student.kind"]),
+        (["--seed", "99999999999999999999"], ["seed ="]),
+        (["--lr", "inf"], ["training.learning_rate"]),
+        (["--teacher", "lenett", "--loss", "ce"], ["lenett", "did you mean 'lenet'"]),
+        (["--set", "backend.noise={readout=0.9}"], ["noise", "less than 0.5"]),
+        (["--set", "backend.noise={readout=-0.1}"], ["noise", "greater than or equal to 0"]),
+        (["--set", "backend.noise={t2_us=50}"], ["t2_us needs t1_us"]),
+        (["--set", "backend.noise={t1_us=10, t2_us=50}"], ["at most 2 t1_us = 20"]),
+        (["--resume", "x", "--out", "y"], ["leave out --out"]),
+        (["--resume", "--backend", "aer"], ["leave out --backend"]),
         (["--dataset", "mnits"], ["mnits", "mnist"]),
         (["--backend", "aer_nosy"], ["unknown backend 'aer_nosy'", "did you mean 'aer_noisy'"]),
         (["--backend", "ibm_brisbane"], ["thousands of paid jobs", "--backend aer_noisy"]),
@@ -87,8 +99,7 @@ def run(finished: Path, workplace: Path) -> Path:
 )
 def test_wrong_options_of_train(workplace: Path, options: list[str], telling: list[str]) -> None:
     refuse(2, "train", *options, telling=telling)
-    leftovers = [path for path in workplace.rglob("*") if path.is_file() and path.name != ".lock"]
-    assert leftovers == []
+    assert [path for path in workplace.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(
@@ -111,6 +122,9 @@ def test_missing_files(workplace: Path, options: list[str], telling: list[str]) 
         (["--backend", "aer", "--samples", "0"], ["--samples 0", "give 1 to"]),
         (["--backend", "aer", "--samples", "99999"], ["there are 72 test images"]),
         (["--backend", "aerr"], ["unknown backend 'aerr'"]),
+        (["--backend", "aer", "--set", "name=../x"], ["name"]),
+        (["--backend", "aer", "--set", "backend=3"], ["--set backend=3"]),
+        (["--backend", "aer", "--shots", "99999999999999999999"], ["shots"]),
         (["--backend", "aer", "--set", "shot=3"], ["did you mean 'shots'"]),
         (["--backend", "x/y.toml"], ["there is no file x/y.toml"]),
         (["--backend", "fake_nowhere"], ["unknown fake device 'fake_nowhere'"]),
@@ -120,6 +134,17 @@ def test_missing_files(workplace: Path, options: list[str], telling: list[str]) 
 )
 def test_wrong_options_of_evaluate(run: Path, options: list[str], telling: list[str]) -> None:
     refuse(2, "evaluate", str(run), *options, telling=telling)
+
+
+def test_paths_that_no_file_system_has(workplace: Path) -> None:
+    refuse(5, "train", *TINY, "--out", "x" * 300, telling=["--out"])
+    refuse(5, "evaluate", "x" * 5000, "--backend", "aer", telling=["no run"])
+    refuse(2, "evaluate", "run", "--backend", "/" + "x" * 5000, telling=["there is no file"])
+
+
+def test_with_json_an_error_is_one_object_too(workplace: Path) -> None:
+    result = call("evaluate", "--backend", "aer", "--json")
+    assert json.loads(result.stdout) == {"error": result.stderr.removeprefix("error: ").rstrip("\n"), "exit_code": 5}
 
 
 def test_no_run_at_all(workplace: Path) -> None:
@@ -185,20 +210,50 @@ def test_a_damaged_file_is_refused_by_name(run: Path, name: str, damage: str) ->
     assert path.stem in result.stderr
 
 
-def test_a_checkpoint_of_another_shape_is_refused(run: Path) -> None:
+@pytest.mark.parametrize(("key", "value"), [("qubits", 2), ("layers", 1)])
+def test_settings_changed_by_hand_are_refused(run: Path, key: str, value: int) -> None:
     config = json.loads((run / "config.json").read_text())
-    config["student"]["qubits"] = 2
+    config["student"][key] = value
     (run / "config.json").write_text(json.dumps(config))
     result = call("evaluate", str(run), "--backend", "aer", "--quiet")
     assert result.exit_code == 5
-    assert "another student" in result.stderr or "does not fit" in result.stderr
+    assert "config.json was changed" in result.stderr
+
+
+def test_a_layout_changed_by_hand_is_refused(run: Path) -> None:
+    facts = json.loads((run / "student.json").read_text())
+    facts["measured_qubits"] = [5]
+    (run / "student.json").write_text(json.dumps(facts))
+    refuse(5, "evaluate", str(run), "--backend", "aer", "--quiet", telling=["student.json was changed"])
 
 
 def test_a_damaged_config_is_refused(run: Path) -> None:
     (run / "config.json").write_text("{")
     refuse(5, "evaluate", str(run), "--backend", "aer", telling=["config.json can't be read"])
+    (run / "config.json").write_text("[]")
+    refuse(5, "evaluate", str(run), "--backend", "aer", telling=["config.json is damaged"])
     (run / "config.json").write_text('{"sed": 1}')
-    refuse(2, "evaluate", str(run), "--backend", "aer", telling=["unknown key 'sed'", "did you mean 'seed'"])
+    refuse(5, "evaluate", str(run), "--backend", "aer", telling=["unknown key 'sed'", "did you mean 'seed'"])
+
+
+def test_a_damaged_best_checkpoint_is_replaced_on_resuming(run: Path) -> None:
+    (run / "result.json").unlink()
+    (run / "checkpoints" / "best.safetensors").write_bytes(b"x")
+    result = call("train", "--resume", str(run), "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["best_epoch"] == 1
+    assert call("evaluate", str(run), "--backend", "aer", "--quiet").exit_code == 0
+
+
+@pytest.mark.parametrize("content", [b"{}\n", b"\xff\n", b"[1]\n"])
+def test_damaged_metrics_are_refused_or_left_out(run: Path, content: bytes) -> None:
+    (run / "result.json").unlink()
+    good = (run / "metrics.jsonl").read_bytes()
+    (run / "metrics.jsonl").write_bytes(content + good)
+    refuse(5, "train", "--resume", str(run), "--quiet", telling=["metrics.jsonl, line 1, is damaged"])
+    (run / "metrics.jsonl").write_bytes(content)
+    assert call("train", "--resume", str(run), "--quiet").exit_code == 0
+    assert json.loads((run / "metrics.jsonl").read_text())["epoch"] == 1
 
 
 def test_a_damaged_last_checkpoint_falls_back_to_the_best(run: Path) -> None:
@@ -222,6 +277,8 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_best(run: Path) -> None:
         ("[[evaluate]]\nbackend = 'aer'\nshot = 3\n", ["did you mean 'shots'"]),
         ("[[evaluate]]\nbackend = 'aerr'\n", ["unknown backend 'aerr'"]),
         ("[[evaluate]]\nbackend = {noise_scale = 2.0}\n", ["needs a name"]),
+        ("[evaluate]\nbackend = 'aer'\n", ["write [[evaluate]] with two brackets"]),
+        ("[train]\nteacher = 'none'\n", ["write [train.teacher]"]),
         ("[train\n", ["not valid TOML"]),
     ],
 )
@@ -243,22 +300,31 @@ def test_two_processes_never_write_one_run(run: Path) -> None:
         refuse(5, "train", "--resume", str(run), telling=["another process is working in"])
 
 
-def test_a_full_disk_keeps_what_there_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_what_there_is(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The n-th save fails for n = 1, 2, ...: what was saved before is good, and the run goes on from it."""
     from qkd_qiskit.distillation import checkpoints
 
-    (run / "result.json").unlink()
-    config = json.loads((run / "config.json").read_text())
-    config["training"]["epochs"] = 3
-    (run / "config.json").write_text(json.dumps(config))
-    before = (run / "checkpoints" / "last.safetensors").read_bytes()
+    real, options = checkpoints.save_file, [*TINY[:4], "--epochs", "3", *TINY[6:], "--quiet"]
+    for n in range(1, 8):
+        saves = 0
 
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
+        def full(*arguments: Any, limit: int = n, **named: Any) -> None:
+            nonlocal saves
+            saves += 1
+            if saves == limit:
+                raise OSError(28, "No space left on device")
+            real(*arguments, **named)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "save_file", full)
-        refuse(5, "train", "--resume", str(run), telling=["No space left on device"])
-    assert (run / "checkpoints" / "last.safetensors").read_bytes() == before
-    assert call("train", "--resume", str(run)).exit_code == 0
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+        run = Path(f"run{n}")
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints, "save_file", full)
+            result = call("train", *options, "--out", str(run))
+        if result.exit_code == 0:
+            break
+        assert result.exit_code == 5
+        assert "No space left on device" in result.stderr
+        again = ["train", *options, "--out", str(run)] if n == 1 else ["train", "--resume", str(run), "--quiet"]
+        assert call(*again).exit_code == 0, n
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    assert n >= 5

@@ -128,6 +128,30 @@ def test_logits_after_loading_are_those_of_training(trained: Path) -> None:
     assert int((logits.argmax(1) == dataset.test.labels).sum()) == stored["test_counts"][0]
 
 
+def test_a_changed_profile_stays_the_backend_that_was_named() -> None:
+    for assignment in ("backend.noise_scale=2", "backend.layouts=4"):
+        settings = qkd.read_settings({"backend": "aer_noisy"}, assignments=[assignment])
+        assert (settings.backend.name, settings.backend.noise) == ("aer_noisy", "fake_brisbane")
+    settings = qkd.read_settings({"backend": "aer"}, assignments=["backend=aer_noisy"])
+    assert settings.backend.noise == "fake_brisbane"
+
+
+def test_equal_runs_have_equal_evaluation_ids(workplace: Path) -> None:
+    folders = []
+    for out in ("one", "two"):
+        call("train", *SMALL, "--epochs", "1", "--teacher", "none", "--out", out, "--quiet")
+        folders.append(Path(call_json("evaluate", out, "--backend", "aer", "--samples", "4")["folder"]).name)
+    assert folders[0] == folders[1]
+
+
+def test_a_changed_teacher_is_noticed_on_resuming(workplace: Path) -> None:
+    call("train", *SMALL, "--epochs", "1", "--out", "run", "--quiet")
+    Path("run/result.json").unlink()
+    environment = json.loads(Path("run/environment.json").read_text())
+    Path("run/environment.json").write_text(json.dumps({**environment, "teacher_sha256": "other"}))
+    assert "the teacher of run changed" in call("train", "--resume", "run", code=5).stderr
+
+
 def test_a_second_student_costs_no_teacher_pass(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call_json("train", *SMALL, "--epochs", "1", "--out", "first")
     passes = 0

@@ -15,6 +15,7 @@ from torch import nn
 
 from qkd_qiskit.classical.images import Dataset, Images
 from qkd_qiskit.classical.teacher_networks import build_initial
+from qkd_qiskit.threads import torch_threads
 
 Progress = Callable[[dict[str, Any]], None]
 EVALUATION_BATCH = 1000
@@ -32,6 +33,7 @@ class TeacherTraining:
         weight_decay: AdamW's.
         max_shift: each batch is moved by up to so many pixels in both directions; 0 leaves it where it is.
         shifted_share: share of the epochs, from the first on, in which batches are moved.
+        threads: of torch; they decide how sums are rounded.
     """
 
     epochs: int
@@ -41,6 +43,7 @@ class TeacherTraining:
     weight_decay: float = 0.05
     max_shift: int = 1
     shifted_share: float = 0.75
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,13 @@ def train_teacher(
     Returns:
         The trained network in evaluation mode, on the CPU. The last of equally good epochs is kept.
     """
+    with torch_threads(training.threads):
+        return _train(architecture, dataset, training, progress, device)
+
+
+def _train(
+    architecture: str, dataset: Dataset, training: TeacherTraining, progress: Progress | None, device: str
+) -> TrainedTeacher:
     network = build_initial(architecture, dataset.num_classes, dataset.image_shape, seed=training.seed).to(device)
     validation = dataset.teacher_validation or dataset.validation
     best_epoch, best_correct, best_weights = 0, -1, network.state_dict()

@@ -6,6 +6,7 @@ the process is killed, the tensors on disk are vouched for, old or new. A damage
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def _vouched_for(path: Path) -> list[str]:
     try:
         digest = digest_of_file(path)
         return [digest] if digest in _read_voucher(path)["sha256"] else []
-    except (OSError, RunError):
+    except RunError:
         return []
 
 
@@ -93,8 +94,16 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
 
 
 def _remedy(path: Path) -> str:
-    other = {"last": "best", "best": "last"}.get(path.stem)
-    return f"restore it from a backup, or copy {other}.safetensors and {other}.json over it" if other else "train again"
+    return "go on with `qkd-qiskit train --resume` if the run is unfinished, else train again"
+
+
+def digest_weights(student: nn.Module) -> str:
+    """Return the SHA-256 of a student's weights by name: equal for equal students, whatever file they came from."""
+    content = hashlib.sha256()
+    for name, tensor in sorted(_weights(student).items()):
+        content.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
 
 
 def restore_student(student: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -132,7 +141,6 @@ def restore_state(state: TrainingState, tensors: dict[str, torch.Tensor], facts:
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     state.order.set_state(tensors["order"])
-    state.dropout = tensors["dropout"]
     state.epoch = int(facts["epoch"])
 
 
@@ -147,5 +155,5 @@ def _pack(state: TrainingState) -> dict[str, torch.Tensor]:
     tensors = {f"student.{name}": tensor.detach() for name, tensor in _weights(state.student).items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in moments.items()}
-    tensors |= {"order": state.order.get_state(), "dropout": state.dropout}
+    tensors["order"] = state.order.get_state()
     return {name: tensor.contiguous().clone() for name, tensor in tensors.items()}

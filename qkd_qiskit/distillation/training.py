@@ -70,14 +70,12 @@ class TrainingState:
         student: the network; its weights are part of the state.
         optimizer: Adam over them.
         order: draws the order of the images.
-        epoch: finished epochs.
-        dropout: torch's random state for dropout, kept apart from the caller's.
+        epoch: finished epochs; with the plan's seed it decides the dropout of the next one.
     """
 
     student: nn.Module
     optimizer: torch.optim.Optimizer
     order: torch.Generator
-    dropout: torch.Tensor
     epoch: int = 0
 
     @classmethod
@@ -87,8 +85,7 @@ class TrainingState:
             student.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, eps=1e-8
         )
         order = torch.Generator().manual_seed(plan.seed)
-        dropout = torch.Generator().manual_seed(plan.seed + 1).get_state()
-        return cls(student, optimizer, order, dropout)
+        return cls(student, optimizer, order)
 
 
 @dataclass
@@ -145,10 +142,10 @@ def iterate_epochs(
         raise ConfigurationError(f"loss {objective.name!r} needs teacher logits for {len(train)} images, got {found}")
     while state.epoch < plan.epochs:
         began = time.perf_counter()
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(state.dropout)
+        device = device_of(state.student)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed((1_000_003 * (plan.seed + 1) + state.epoch) % 2**63)
             tally = _train_epoch(state, plan, objective, train, teacher_logits, report)
-            state.dropout = torch.get_rng_state()
         seconds = time.perf_counter() - began
         state.epoch += 1
         yield {

@@ -10,8 +10,8 @@ from qiskit import qpy
 from qiskit.circuit import QuantumCircuit
 
 from qkd_qiskit.exceptions import RunError
-from qkd_qiskit.execution.compilation import CompiledCircuit, IsaMetrics, lay_out
-from qkd_qiskit.files import digest_of_file, read_json, write_atomically, write_json
+from qkd_qiskit.execution.compilation import CompiledCircuit, IsaMetrics, check_equivalence, lay_out
+from qkd_qiskit.files import digest_of, digest_of_file, read_json, write_atomically, write_json
 from qkd_qiskit.quantum.circuit import StudentCircuit
 
 LARGEST_FILE = 50_000_000
@@ -33,7 +33,7 @@ def save_circuits(path: Path, logical: StudentCircuit, compiled: CompiledCircuit
         "physical_qubits": list(compiled.physical_qubits),
         "metrics": asdict(compiled.metrics),
     }
-    write_json(path.with_suffix(".json"), facts)
+    write_json(path.with_suffix(".json"), {**facts, "self": digest_of(facts)})
 
 
 def load_circuits(path: Path, template: StudentCircuit) -> tuple[StudentCircuit, CompiledCircuit]:
@@ -47,6 +47,9 @@ def load_circuits(path: Path, template: StudentCircuit) -> tuple[StudentCircuit,
         RunError: a file is missing, changed, or belongs to another student.
     """
     facts = read_json(path.with_suffix(".json"))
+    own = facts.pop("self", None) if isinstance(facts, dict) else None
+    if own is None or own != digest_of(facts):
+        raise RunError(f"{path.with_suffix('.json')} was changed or damaged; train again")
     if not path.exists() or path.stat().st_size > LARGEST_FILE or digest_of_file(path) != facts.get("sha256"):
         raise RunError(f"{path} is missing or was changed (its SHA-256 is not the one in student.json); train again")
     with path.open("rb") as stream:
@@ -55,6 +58,7 @@ def load_circuits(path: Path, template: StudentCircuit) -> tuple[StudentCircuit,
     compiled = lay_out(
         _rename(template, isa, path), tuple(facts["measured_qubits"]), facts["device"], IsaMetrics(**facts["metrics"])
     )
+    check_equivalence(logical, compiled)
     return logical, compiled
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
 from qiskit.transpiler import Target
+from qiskit.transpiler.exceptions import TranspilerError
 from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
 
 from qkd_qiskit.exceptions import BackendError
+from qkd_qiskit.files import digest_of
 from qkd_qiskit.quantum.circuit import StudentCircuit
 
 
@@ -92,7 +94,8 @@ def compile_circuit(
             f"the student has {logical.circuit.num_qubits} qubits and {device or 'the device'} only "
             f"{target.num_qubits}; give fewer --qubits or another --backend"
         )
-    candidates = [_transpile(logical.circuit, target, optimization_level, seed + k) for k in range(max(1, layouts))]
+    seeds = range(seed, seed + max(1, layouts))
+    candidates = _transpile_each(logical.circuit, target, optimization_level, seeds, device)
     best = max(candidates, key=lambda isa: (estimate_success(isa, _final_layout(isa), target), -isa.depth()))
     if set(best.parameters) != set(logical.parameters):
         lost = sorted(parameter.name for parameter in set(logical.parameters) - set(best.parameters))
@@ -148,6 +151,20 @@ def recompile_on_layout(compiled: CompiledCircuit, target: Target, device: str) 
     )
 
 
+def digest_circuit(circuit: StudentCircuit) -> str:
+    """Return the SHA-256 of gates, angles by name, qubits and observables: equal for circuits built alike."""
+    body = circuit.circuit
+    gates = [
+        [item.name, [str(angle) for angle in item.params], [body.find_bit(qubit).index for qubit in item.qubits]]
+        for item in body.data
+    ]
+    return digest_of({"gates": gates, "observables": [_sparse_text(item) for item in circuit.observables]})
+
+
+def _sparse_text(observable: SparsePauliOp) -> list[str]:
+    return [f"{label} {qubits} {coefficient}" for label, qubits, coefficient in observable.to_sparse_list()]
+
+
 def estimate_success(isa: QuantumCircuit, measured: Sequence[int], target: Target | None) -> float:
     """Multiply `1 - error` over all gates and the readout of `measured`; instructions without calibration count as 1.
 
@@ -168,9 +185,20 @@ def estimate_success(isa: QuantumCircuit, measured: Sequence[int], target: Targe
     return float(np.exp(logarithm))
 
 
-def _transpile(circuit: QuantumCircuit, target: Target, level: int, seed: int) -> QuantumCircuit:
-    pass_manager = generate_preset_pass_manager(optimization_level=level, target=target, seed_transpiler=seed)
-    return pass_manager.run(circuit)
+def _transpile_each(
+    circuit: QuantumCircuit, target: Target, level: int, seeds: Iterable[int], device: str
+) -> list[QuantumCircuit]:
+    """Transpile with each seed; a seed that fails is left out as long as another one doesn't."""
+    found, failure = [], None
+    for seed in seeds:
+        try:
+            passes = generate_preset_pass_manager(optimization_level=level, target=target, seed_transpiler=seed)
+            found.append(passes.run(circuit))
+        except TranspilerError as error:
+            failure = error
+    if not found:
+        raise BackendError(f"Qiskit can't transpile the circuit for {device}: {failure}; give another --backend")
+    return found
 
 
 def _final_layout(isa: QuantumCircuit) -> tuple[int, ...]:

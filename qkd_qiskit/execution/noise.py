@@ -68,7 +68,7 @@ def crop_target(target: Target, qubits: Sequence[int], *, scale: float = 1.0) ->
     for name in target.operation_names:
         entries: Mapping = target[name]
         kept = {
-            tuple(place[qubit] for qubit in where): _scale_instruction(properties, scale)
+            tuple(place[qubit] for qubit in where): _scale_instruction(properties, scale, _cap(name))
             for where, properties in entries.items()
             if where is not None and all(qubit in place for qubit in where)
         }
@@ -127,13 +127,25 @@ class _ReadoutProperties(InstructionProperties):
     prob_meas0_prep1: float
 
 
-def _scale_instruction(properties: InstructionProperties | None, scale: float) -> InstructionProperties | None:
+def _cap(name: str) -> float:
+    """Return the largest scaled error: a readout of more than 1/2 would be a better one with the bit turned round."""
+    return 0.5 if name == "measure" else 1.0
+
+
+def _scale(error: float | None, scale: float, cap: float) -> float | None:
+    """Scale an error up to a cap, which an error that is above it already keeps to itself."""
+    return error and min(max(cap, error), error * scale)
+
+
+def _scale_instruction(
+    properties: InstructionProperties | None, scale: float, cap: float
+) -> InstructionProperties | None:
     if properties is None:
         return None
-    error = properties.error and min(1.0, properties.error * scale)
+    error = _scale(properties.error, scale, cap)
     if not hasattr(properties, "prob_meas1_prep0"):
         return InstructionProperties(duration=properties.duration, error=error)
     scaled = _ReadoutProperties(duration=properties.duration, error=error)
-    scaled.prob_meas1_prep0 = min(0.5, properties.prob_meas1_prep0 * scale)
-    scaled.prob_meas0_prep1 = min(0.5, properties.prob_meas0_prep1 * scale)
+    scaled.prob_meas1_prep0 = _scale(properties.prob_meas1_prep0, scale, cap) or 0.0
+    scaled.prob_meas0_prep1 = _scale(properties.prob_meas0_prep1, scale, cap) or 0.0
     return scaled

@@ -9,20 +9,22 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qkd_qiskit.classical.images import Images
-from qkd_qiskit.config import BackendSettings
+from qkd_qiskit.config import BackendSettings, validate
+from qkd_qiskit.distillation.checkpoints import digest_weights
 from qkd_qiskit.exceptions import ConfigurationError, InterruptedRunError
 from qkd_qiskit.execution.aer import evaluate_on_aer
-from qkd_qiskit.execution.compilation import CompiledCircuit
+from qkd_qiskit.execution.compilation import CompiledCircuit, digest_circuit
 from qkd_qiskit.execution.cost import circuit_duration, estimate_qpu_seconds
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.execution.profiles import resolve_backend
-from qkd_qiskit.files import digest_of, digest_of_file, read_json, write_atomically, write_json
+from qkd_qiskit.files import digest_of, read_json, write_atomically, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.pipeline.placing import PlacedStudent
@@ -156,7 +158,8 @@ def resolve_shots(settings: BackendSettings, shots: int | None) -> BackendSettin
         raise ConfigurationError(
             f"--shots {shots}: a measurement needs at least 1; leave it out for {settings.name}'s own"
         )
-    settings = settings if shots is None else settings.model_copy(update={"shots": shots})
+    if shots is not None:
+        settings = validate(BackendSettings, {**settings.model_dump(), "shots": shots}, "--shots")
     if settings.kind == "ibm" and not settings.shots:
         raise ConfigurationError(f"{settings.name} can't give exact values; give --shots 1024, say")
     return settings
@@ -314,7 +317,7 @@ def evaluate_run(
     settings = resolve_shots(backend, shots)
     placed, dataset = load_placed(run, listener)
     images = select_samples(dataset.test, samples, seed=placed.seed)
-    identity = _identify(run, settings, images, placed.seed)
+    identity = _identify(placed, settings, images)
     folder = run.evaluations / f"{settings.name}-{digest_of(identity)[:12]}"
     if (folder / "result.json").exists():
         listener.say(f"evaluated before; reading {folder}")
@@ -334,14 +337,16 @@ def evaluate_run(
         return _keep(run, folder, place, evaluation, time.perf_counter() - began)
 
 
-def _identify(run: RunDirectory, settings: BackendSettings, images: Images, seed: int) -> dict[str, Any]:
+def _identify(placed: PlacedStudent, settings: BackendSettings, images: Images) -> dict[str, Any]:
+    """Collect what changes the answer; how long to wait, in which mode and what it may cost do not."""
     content = settings.model_dump(mode="json", exclude={"description", "wait_hours", "mode", "max_qpu_seconds"})
     return {
         "backend": content,
-        "checkpoint": digest_of_file(run.best),
-        "circuit": digest_of_file(run.circuits),
+        "weights": digest_weights(placed.student),
+        "circuit": digest_circuit(placed.compiled.isa),
         "images": images.digest,
-        "seed": seed,
+        "seed": placed.seed,
+        "versions": {name: version(name) for name in ("qiskit", "qiskit-aer", "qiskit-ibm-runtime")},
     }
 
 

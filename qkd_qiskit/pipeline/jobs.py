@@ -41,15 +41,29 @@ def read_settings(
     Raises:
         ConfigurationError: an unknown key, name or value.
     """
-    asked = merge(content, parse_assignments(assignments))
+    asked = merge(_with_named_backend(content), _with_named_backend(parse_assignments(assignments)))
     if preset:
         asked = merge(choose("preset", preset, PRESETS), asked)
     student = asked.get("student")
-    table = merge(STUDENT_DEFAULTS.get(student.get("kind", "") if isinstance(student, Mapping) else "", {}), asked)
-    backend = table.get("backend", "aer")
-    changes = {"name": backend} if isinstance(backend, str) else dict(backend)
+    kind = str(student.get("kind")) if isinstance(student, Mapping) else ""
+    table = merge(STUDENT_DEFAULTS.get(kind, {}), asked)
+    changes = dict(table.get("backend", {}))
     profile = resolve_backend(str(changes.pop("name", "aer")), changes)
     return validate(Settings, {**table, "backend": profile.model_dump()}, source)
+
+
+def _with_named_backend(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `backend = "aer_noisy"` into a table with that name, so that changes to the profile can be laid over it.
+
+    Raises:
+        ConfigurationError: it is neither a name nor a table.
+    """
+    backend = table.get("backend", {})
+    if isinstance(backend, str):
+        return {**table, "backend": {"name": backend}}
+    if not isinstance(backend, Mapping):
+        raise ConfigurationError(f"backend = {backend!r}: give a name such as 'aer_noisy', or a table with a name")
+    return dict(table)
 
 
 def read_job(name: str) -> tuple[JobSettings, Path]:

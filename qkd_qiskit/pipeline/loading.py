@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.distillation.checkpoints import load_checkpoint, restore_student
+from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.execution.circuit_files import load_circuits
+from qkd_qiskit.files import read_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
-from qkd_qiskit.pipeline.training import load_data
+from qkd_qiskit.pipeline.preparing import load_data
 from qkd_qiskit.runs import RunDirectory
 
 
@@ -26,8 +28,14 @@ def load_placed(run: RunDirectory, listener: Listener | None = None) -> tuple[Pl
         DataError: the images are not there any more.
     """
     settings = run.settings()
+    listener = listener or Listener()
+    environment = read_json(run.path / "environment.json")
+    if not isinstance(environment, dict) or environment.get("settings_sha256") != settings.identity:
+        raise RunError(f"{run.config} was changed since the run began, or environment.json was; put it back as it was")
+    if not run.is_finished:
+        listener.say(f"{run} is unfinished: its best epoch so far is used")
     tensors, _ = load_checkpoint(run.best)
-    dataset = load_data(settings, listener or Listener())
+    dataset = load_data(settings, listener)
     blueprint = make_blueprint(settings.student, dataset)
     logical, compiled = load_circuits(run.circuits, blueprint.build_circuit())
     place = open_training_place(settings.backend, settings.student.qubits)

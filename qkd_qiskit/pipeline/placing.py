@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from qiskit_aer.noise import NoiseModel
 
+from qkd_qiskit.classical.datasets import DATASETS
 from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.classical.reduction import REDUCTIONS
+from qkd_qiskit.classical.teachers import find_teacher
 from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
 from qkd_qiskit.distillation.losses import LOSSES
 from qkd_qiskit.distillation.training import SCHEDULES
@@ -111,6 +113,20 @@ def place_student(
     return PlacedStudent(student, logical, compiled, place, noise, classes, seed)
 
 
+def check_batch_size(batch_size: int, student: StudentSettings | StudentBlueprint) -> None:
+    """Find out whether a student can learn from batches of this size.
+
+    Raises:
+        ConfigurationError: it standardises its features over the batch, and a batch is one image.
+    """
+    bounded = student.kind == "hybrid" or student.encoding != "amplitude"
+    if batch_size == 1 and bounded and student.normalise:
+        raise ConfigurationError(
+            "--batch-size 1: this student standardises its features over the batch; give 2 or more, or --set "
+            "student.normalise=false"
+        )
+
+
 def check_device(name: str) -> None:
     """Find out whether torch can compute there.
 
@@ -144,7 +160,7 @@ def open_training_place(settings: BackendSettings, num_qubits: int) -> Place:
     """Open a backend to train on.
 
     Raises:
-        ConfigurationError: it is real hardware, or counts shots.
+        ConfigurationError: it is real hardware. A simulator's shots count in evaluation only: training is exact.
     """
     if settings.kind == "ibm":
         raise ConfigurationError(
@@ -199,12 +215,10 @@ def check_settings(settings: Settings) -> None:
         ("loss", settings.loss, LOSSES),
     ):
         choose(kind, name, choices)
+    choose("data set", settings.data.dataset, DATASETS)
+    if settings.teacher.name != "none":
+        find_teacher(settings.teacher.name)
     check_device(settings.training.device)
-    bounded = chosen.kind == "hybrid" or chosen.encoding != "amplitude"
-    if settings.training.batch_size == 1 and bounded and chosen.normalise:
-        raise ConfigurationError(
-            "--batch-size 1: this student standardises its features over the batch; give 2 or more, or --set "
-            "student.normalise=false"
-        )
+    check_batch_size(settings.training.batch_size, chosen)
     if settings.loss != "ce" and settings.teacher.name == "none":
         raise ConfigurationError(f"loss {settings.loss!r} needs a teacher; give --teacher lenet, or --loss ce")

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from qkd_qiskit.classical.datasets import load_dataset
-from qkd_qiskit.classical.images import Dataset, Images
-from qkd_qiskit.classical.teachers import Teacher, build_teacher
-from qkd_qiskit.config import Settings
+from qkd_qiskit.classical.images import Dataset
+from qkd_qiskit.classical.teachers import Teacher
+from qkd_qiskit.config import STUDENT_DEFAULTS, Settings, TrainingSettings, validate
 from qkd_qiskit.distillation.checkpoints import load_checkpoint, restore_state, restore_student, save_checkpoint
 from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import TrainingPlan, TrainingState, iterate_epochs, predict
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError, RunError
-from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
-from qkd_qiskit.files import append_json_line, digest_of_file, read_json, write_json
+from qkd_qiskit.files import append_json_line, read_json, write_json
 from qkd_qiskit.listening import Listener
-from qkd_qiskit.pipeline.placing import (
-    PlacedStudent,
-    check_settings,
-    make_blueprint,
-    open_training_place,
-    place_student,
-    probe,
-)
-from qkd_qiskit.runs import RunDirectory, choose_directory, describe_environment
+from qkd_qiskit.pipeline.placing import PlacedStudent, check_batch_size, check_settings, probe
+from qkd_qiskit.pipeline.preparing import Prepared, prepare, record_environment
+from qkd_qiskit.runs import RunDirectory, choose_directory
+from qkd_qiskit.threads import torch_threads
 
 
 def train(
@@ -39,11 +30,11 @@ def train(
     loss: str | None = None,
     temperature: float = 4.0,
     alpha: float = 0.9,
-    epochs: int = 60,
-    batch_size: int = 32,
-    lr: float = 2e-2,
-    schedule: str = "cosine",
-    clip: float = 1.0,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    schedule: str | None = None,
+    clip: float | None = None,
     seed: int = 0,
     listener: Listener | None = None,
 ) -> list[dict[str, Any]]:
@@ -56,7 +47,7 @@ def train(
         loss: `kd`, `ce` or `paper`; by default `kd` with a teacher and `ce` without.
         temperature: softens both distributions.
         alpha: weight of the teacher's term.
-        epochs: passes over the training images.
+        epochs: passes over the training images; like the four below, the command line's default if not given.
         batch_size: images a step.
         lr: largest learning rate.
         schedule: `cosine`, `one_cycle` or `constant`.
@@ -72,7 +63,8 @@ def train(
         BackendError: the engine disagrees with Aer.
     """
     objective = Objective(loss or ("kd" if teacher else "ce"), temperature, alpha)
-    plan = TrainingPlan(epochs=epochs, batch_size=batch_size, learning_rate=lr, schedule=schedule, clip=clip, seed=seed)
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "schedule": schedule, "clip": clip}
+    plan = _plan_in_memory(placed, given, seed)
     logits = teacher.logits(dataset.train) if teacher and objective.needs_teacher else None
     probe(placed, dataset.train.pixels[:4])
     state, history, best = TrainingState.start(placed.student, plan), [], None
@@ -81,7 +73,7 @@ def train(
         state, plan, objective, dataset.train, dataset.validation, teacher_logits=logits, report=listener.step
     ):
         history.append(facts)
-        listener.epoch(facts, epochs)
+        listener.epoch(facts, plan.epochs)
         if best is None or _rank(facts) > _rank(best[0]):
             best = (facts, {name: weight.clone() for name, weight in placed.student.state_dict().items()})
     if best:
@@ -89,21 +81,19 @@ def train(
     return history
 
 
+def _plan_in_memory(placed: PlacedStudent, given: dict[str, Any], seed: int) -> TrainingPlan:
+    """Fill in the defaults of this kind of student and check the numbers."""
+    usual = STUDENT_DEFAULTS.get(placed.student.blueprint.kind, {}).get("training", {})
+    asked = {**usual, **{name: value for name, value in given.items() if value is not None}}
+    training = validate(TrainingSettings, asked, "train")
+    check_batch_size(training.batch_size, placed.student.blueprint)
+    fields = ("epochs", "batch_size", "learning_rate", "schedule", "clip", "weight_decay")
+    return TrainingPlan(**{name: getattr(training, name) for name in fields}, seed=seed)
+
+
 def _rank(facts: dict[str, Any]) -> tuple[float, float]:
     """Order epochs: higher validation accuracy first, then lower validation loss."""
     return facts["validation_accuracy"], -facts["validation_loss"]
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """What a training run needs once everything is loaded and built."""
-
-    dataset: Dataset
-    teacher: Teacher | None
-    teacher_logits: torch.Tensor | None
-    placed: PlacedStudent
-    objective: Objective
-    plan: TrainingPlan
 
 
 def train_run(
@@ -129,6 +119,13 @@ def train_run(
     check_settings(settings)
     run = RunDirectory(out or choose_directory(settings))
     listener = listener or Listener()
+    try:
+        return _train_under_lock(run, settings, resume, listener)
+    finally:
+        run.discard_if_empty()
+
+
+def _train_under_lock(run: RunDirectory, settings: Settings, resume: bool, listener: Listener) -> dict[str, Any]:
     with run.lock():
         if resume and run.is_finished:
             listener.say(f"{run} has finished already")
@@ -136,7 +133,8 @@ def train_run(
         if not resume:
             run.start(settings)
         try:
-            return _train_locked(run, settings, listener)
+            with torch_threads(settings.training.threads):
+                return _train_locked(run, settings, listener)
         except QkdError:
             if not resume:
                 run.discard_start()
@@ -154,12 +152,13 @@ def train_run(
 
 def _train_locked(run: RunDirectory, settings: Settings, listener: Listener) -> dict[str, Any]:
     began = time.perf_counter()
-    prepared = _prepare(run, settings, listener)
+    prepared = prepare(run, settings, listener)
     state = TrainingState.start(prepared.placed.student, prepared.plan)
     best = _resume(run, state, listener)
     difference = probe(prepared.placed, prepared.dataset.train.pixels[: settings.training.probe])
     listener.say(f"probe: {settings.training.engine} engine and Aer differ by {difference:.1e} at most")
-    _write_environment(run, settings, prepared, difference)
+    for change in record_environment(run, settings, prepared, difference):
+        listener.say(f"warning: going on in another environment, not bit-equal: {change}")
     epochs = iterate_epochs(
         state,
         prepared.plan,
@@ -172,111 +171,15 @@ def _train_locked(run: RunDirectory, settings: Settings, listener: Listener) -> 
     for facts in epochs:
         if best is None or _rank(facts) > _rank(best):
             best = facts
-            save_checkpoint(run.best, state, {"best": best})
+            save_checkpoint(run.best, state, {"best": best, "newest": facts})
         append_json_line(run.metrics, facts)  # before `last`: a line too many is taken back on resuming
-        save_checkpoint(run.last, state, {"best": best})
+        save_checkpoint(run.last, state, {"best": best, "newest": facts})
         listener.epoch(facts, prepared.plan.epochs)
     tensors, _ = load_checkpoint(run.best)
     restore_student(state.student, tensors, run.best)
     result = _summarise(run, settings, prepared, best or {}, time.perf_counter() - began)
     write_json(run.result, result)
     return result
-
-
-def _prepare(run: RunDirectory, settings: Settings, listener: Listener) -> _Prepared:
-    dataset = load_data(settings, listener)
-    blueprint = make_blueprint(settings.student, dataset)
-    place = open_training_place(settings.backend, settings.student.qubits)
-    if run.circuits.exists():
-        logical, compiled = load_circuits(run.circuits, blueprint.build_circuit())
-    else:
-        logical = blueprint.build_circuit()
-        compiled = place.compile(logical)
-        save_circuits(run.circuits, logical, compiled)
-    placed = place_student(
-        blueprint,
-        logical,
-        compiled,
-        place,
-        dataset.classes,
-        engine=settings.training.engine,
-        device=settings.training.device,
-        seed=settings.seed,
-    )
-    metrics = compiled.metrics
-    listener.say(
-        f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; "
-        f"circuit for {compiled.device or 'an ideal simulator'}: depth {metrics.depth}, "
-        f"{metrics.two_qubit_gates} two-qubit gates"
-    )
-    teacher, logits = _load_teacher(settings, dataset, listener)
-    objective = Objective(settings.loss, settings.distillation.temperature, settings.distillation.alpha)
-    return _Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
-
-
-def make_plan(settings: Settings) -> TrainingPlan:
-    """Turn settings into a training plan."""
-    training = settings.training
-    return TrainingPlan(
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        learning_rate=training.learning_rate,
-        schedule=training.schedule,
-        clip=training.clip,
-        weight_decay=training.weight_decay,
-        seed=settings.seed,
-    )
-
-
-def load_data(settings: Settings, listener: Listener) -> Dataset:
-    """Load the images of a run.
-
-    Raises:
-        ConfigurationError: the data set or a class is unknown.
-        DataError: files are missing or damaged.
-    """
-    data = settings.data
-    dataset = load_dataset(
-        data.dataset,
-        classes=data.classes,
-        train_per_class=data.train_per_class,
-        validation_per_class=data.validation_per_class,
-        test_per_class=data.test_per_class,
-        validation_fraction=data.validation_fraction,
-        seed=settings.seed if data.split_seed is None else data.split_seed,
-        data_dir=data.data_dir,
-    )
-    sizes = ", ".join(f"{len(part)} {name}" for name, part in _parts(dataset).items())
-    listener.say(f"data: {dataset.name}, {dataset.num_classes} classes, {sizes}")
-    return dataset
-
-
-def _parts(dataset: Dataset) -> dict[str, Images]:
-    return {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
-
-
-def _load_teacher(
-    settings: Settings, dataset: Dataset, listener: Listener
-) -> tuple[Teacher | None, torch.Tensor | None]:
-    if settings.loss == "ce":
-        return None, None
-    chosen = settings.teacher
-
-    def heard(event: dict[str, Any]) -> None:
-        listener.progress(f"teacher {chosen.name}", event["epoch"], event["epochs"])
-
-    teacher = build_teacher(
-        chosen.name,
-        dataset,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        learning_rate=chosen.learning_rate,
-        seed=chosen.seed,
-        progress=heard,
-    )
-    correct, total = teacher.accuracy(dataset.test)
-    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
-    return teacher, teacher.logits(dataset.train)
 
 
 def _resume(run: RunDirectory, state: TrainingState, listener: Listener) -> dict[str, Any] | None:
@@ -292,32 +195,31 @@ def _resume(run: RunDirectory, state: TrainingState, listener: Listener) -> dict
             failures.append(str(error))
             listener.say(f"warning: {error}")
             continue
-        run.rewind_metrics(state.epoch)
+        run.rewind_metrics(state.epoch, facts["newest"])
         listener.say(f"going on after epoch {state.epoch} ({path.name})")
-        return facts["best"]
+        return _check_best(run, state, facts, listener)
     if failures:
         raise RunError("no checkpoint of this run can be used: " + "; ".join(failures))
-    run.rewind_metrics(0)
+    run.rewind_metrics(0, None)
     return None
 
 
-def _write_environment(run: RunDirectory, settings: Settings, prepared: _Prepared, difference: float) -> None:
-    placed = prepared.placed
-    facts = describe_environment(
-        threads=torch.get_num_threads(),
-        seed=settings.seed,
-        settings_sha256=settings.identity,
-        teacher_sha256=prepared.teacher.digest if prepared.teacher else None,
-        images_sha256={name: part.digest for name, part in _parts(prepared.dataset).items()},
-        circuit={**placed.compiled.describe(), "qpy_sha256": digest_of_file(run.circuits)},
-        calibration=placed.place.calibration(placed.compiled.physical_qubits),
-        largest_difference_from_aer=difference,
-    )
-    write_json(run.path / "environment.json", facts)
+def _check_best(run: RunDirectory, state: TrainingState, facts: dict[str, Any], listener: Listener) -> dict[str, Any]:
+    """Make sure that `best` holds the epoch that is said to be the best; else the epoch at hand takes its place."""
+    try:
+        _, kept = load_checkpoint(run.best)
+        if kept["epoch"] == facts["best"]["epoch"]:
+            return facts["best"]
+        problem = f"{run.best} is of epoch {kept['epoch']}, not of the best one, {facts['best']['epoch']}"
+    except RunError as error:
+        problem = str(error)
+    listener.say(f"warning: {problem}; epoch {state.epoch} takes its place")
+    save_checkpoint(run.best, state, {"best": facts["newest"], "newest": facts["newest"]})
+    return facts["newest"]
 
 
 def _summarise(
-    run: RunDirectory, settings: Settings, prepared: _Prepared, best: dict[str, Any], seconds: float
+    run: RunDirectory, settings: Settings, prepared: Prepared, best: dict[str, Any], seconds: float
 ) -> dict[str, Any]:
     dataset, student = prepared.dataset, prepared.placed.student
     logits = predict(student, dataset.test.pixels)
@@ -334,7 +236,7 @@ def _summarise(
         "validation_counts": [best["validation_correct"], best["validation_samples"]],
         "teacher_test_accuracy": teacher_counts[0] / teacher_counts[1] if teacher_counts else None,
         "teacher_test_counts": list(teacher_counts) if teacher_counts else None,
-        "epochs": len(epochs),
+        "epochs": prepared.plan.epochs,
         "best_epoch": best["epoch"],
         "seconds": seconds,
         "samples_per_second": samples / trained if trained else None,

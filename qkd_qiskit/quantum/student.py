@@ -189,7 +189,10 @@ class QuantumStudent(nn.Module):
             )
         head = copy.deepcopy(self.head).cpu().double().eval()
         with torch.no_grad():
-            return head(values).numpy()
+            logits = head(values).numpy()
+        if not np.isfinite(logits).all():
+            raise ConfigurationError("the head's logits are not finite: its weights are damaged, or training diverged")
+        return logits
 
     def num_weights(self) -> dict[str, int]:
         """Count trainable weights by part: `features`, `quantum`, `head`."""

@@ -24,7 +24,7 @@ def lead(numbers: dict[str, Any]) -> str:
         compared = f"; its teacher has {teacher['accuracy']:.1%}" if teacher else ""
         said.append(
             f"In its training conditions ({trained['backend']}) the student classifies {trained['correct']:,} of "
-            f"{trained['samples']:,} test images rightly: {percent(trained)}{compared}."
+            f"{trained['samples']:,} test images correctly: {percent(trained)}{compared}."
         )
     noisy = [item for item in numbers["evaluations"] if not item["ideal"]]
     if noisy:

@@ -81,7 +81,7 @@ def test_a_kill_between_the_two_files_leaves_a_good_checkpoint(saved: Path, monk
         try:
             save_checkpoint(saved, make_state(epoch=n + 1), {"best": None})
         except KeyboardInterrupt:
-            assert load_checkpoint(saved)[1]["epoch"] in (n, n + 1, 1)
+            assert load_checkpoint(saved)[1]["epoch"] in (1, n + 1)
             continue
         break
     assert n == 4  # the tensors aside, the voucher, the rename, and the try with none

@@ -12,6 +12,7 @@ from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeLagosV2, FakeManilaV2
 
 from qkd_qiskit.execution.aer import evaluate_on_aer
+from qkd_qiskit.execution.devices import open_fake
 from qkd_qiskit.execution.noise import NoiseNumbers, crop_target, device_noise, numbers_noise
 from qkd_qiskit.quantum.circuit import StudentCircuit
 
@@ -39,6 +40,15 @@ def test_scale_multiplies_errors_and_divides_times() -> None:
     assert scaled["measure"][(1,)].error == pytest.approx(2 * target["measure"][(1,)].error)
     assert scaled.qubit_properties[0].t1 == pytest.approx(target.qubit_properties[0].t1 / 2)
     assert scaled["cx"][0, 1].duration == target["cx"][0, 1].duration
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 30.0, 1000.0])
+def test_a_scaled_readout_error_never_turns_the_bit_round(scale: float) -> None:
+    device = open_fake("fake_torino").target  # qubit 86 is read wrongly more often than not
+    for qubit in (0, 1, 86):
+        unscaled = device["measure"][(qubit,)].error
+        scaled = crop_target(device, [qubit], scale=scale)["measure"][(0,)].error
+        assert scaled == pytest.approx(min(scale * unscaled, max(0.5, unscaled)))
 
 
 def test_no_scale_is_no_noise() -> None:

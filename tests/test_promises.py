@@ -137,6 +137,23 @@ def test_the_readmes_python_example_uses_public_names() -> None:
             assert name in qkd_qiskit.__all__, name
 
 
+def test_the_readmes_job_file_is_one(workplace: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", README, re.S)
+    Path("mine.toml").write_text(example)
+    job, _ = read_job("mine.toml")
+    assert read_settings(job.train).backend.noise_scale == 2
+    assert job.evaluate[0].backend == "fake_torino"
+
+
+@pytest.mark.slow
+def test_the_readmes_python_example_runs(workplace: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    answer = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=True)
+    lines = answer.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["aer", "aer_noisy", "fake_brisbane"]
+    assert all(float(line.split()[1]) > 0.9 for line in lines)
+
+
 def test_the_readmes_commands_exist() -> None:
     for command in re.findall(r"^\s*qkd-qiskit (\w+)", README, re.M):
         assert command in main.commands, command

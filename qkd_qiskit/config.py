@@ -150,7 +150,10 @@ class BackendSettings(_Section):
         shots: measurements a sample; 0 is exact (simulators only).
         mode: `auto`, `session`, `batch` or `job` (`ibm` only).
         resilience_level: of Runtime's Estimator, 0 to 2 (`ibm` only).
-        max_qpu_seconds: `max_execution_time` of each job (`ibm` only).
+        max_qpu_seconds: QPU seconds that an evaluation may cost, all its jobs together (`ibm` only).
+        executions_per_job: a job with more circuit executions is split (`ibm` only).
+        settle_seconds: how long a job that may exist is looked for before it is submitted again (`ibm` only).
+        outage_seconds: how long a service that does not answer is put up with (`ibm` only).
         wait_hours: how long to wait for a result before giving up waiting; the job is not cancelled (`ibm` only).
         layouts: transpiler seeds that are tried.
         optimization_level: the transpiler's, 0 to 3.
@@ -167,6 +170,9 @@ class BackendSettings(_Section):
     mode: Literal["auto", "session", "batch", "job"] = "auto"
     resilience_level: Literal[0, 1, 2] = 0
     max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
+    executions_per_job: int = Field(default=10_000_000, ge=1)
+    settle_seconds: float = Field(default=60.0, ge=0)
+    outage_seconds: float = Field(default=600.0, ge=0)
     wait_hours: float = Field(default=24.0, gt=0)
     layouts: int = Field(default=16, ge=1)
     optimization_level: Literal[0, 1, 2, 3] = 3

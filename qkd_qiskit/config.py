@@ -172,7 +172,7 @@ class BackendSettings(_Section):
     max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
     executions_per_job: int = Field(default=10_000_000, ge=1)
     settle_seconds: float = Field(default=60.0, ge=0)
-    outage_seconds: float = Field(default=600.0, ge=0)
+    outage_seconds: float = Field(default=1800.0, ge=0)
     wait_hours: float = Field(default=24.0, gt=0)
     layouts: int = Field(default=16, ge=1)
     optimization_level: Literal[0, 1, 2, 3] = 3

@@ -70,7 +70,7 @@ class Collector:
         )
         if state == "DONE":
             return self._fetch(record, job_id, shape)
-        reason = self._patiently(lambda: self.connection.reason(job_id))
+        reason = self._patiently(lambda: self.connection.reason(job_id)) or f"{state.lower()}, no reason given"
         ended = {"state": CANCELLED if state == "CANCELLED" else FAILED, "charged": self._charged(job_id)}
         self.say(f"job {job_id} ended as {state.lower()}: {reason}")
         return self.ledger.change(record, f"{state.lower()}: {reason}", reason=reason, **ended), None

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from qiskit_ibm_runtime import Batch, Session
 from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError
 
-from qkd_qiskit.execution.faults import NotSent, ServiceFault, translate
+from qkd_qiskit.execution.faults import NotSent, Refusal, ServiceFault, translate
 from qkd_qiskit.execution.wire import Wire, hold
 
 
@@ -100,10 +101,10 @@ class Connection:
         return str(self._ask(lambda: self._job(job_id).status()))
 
     def reason(self, job_id: str) -> str:
-        """Return why a job failed."""
+        """Return why a job failed; empty if the service does not say."""
         job = self._ask(lambda: self._job(job_id))
         text = getattr(job, "_reason", None) or self._ask(job.error_message)
-        return str(text or "no reason given")
+        return str(text or "")
 
     def fetch(self, job_id: str) -> str:
         """Return the text of a finished job's result, as the service sent it; empty if it sent nothing."""
@@ -132,6 +133,7 @@ class Connection:
 
     def close_session(self, session_id: str) -> None:
         """Close a session or batch, whichever process opened it; what is in it runs to its end."""
-        from qiskit_ibm_runtime import Session
-
-        self._ask(lambda: Session.from_id(session_id, self.service).close())
+        try:
+            self._ask(lambda: Session.from_id(session_id, self.service).close())
+        except Refusal:  # it may be a batch
+            self._ask(lambda: Batch.from_id(session_id, self.service).close())

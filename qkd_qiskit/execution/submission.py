@@ -12,7 +12,7 @@ from qkd_qiskit.execution.faults import NotSent, Refusal, ServiceFault
 from qkd_qiskit.execution.ledger import CANCELLED, FAILED, INTENT, SUBMITTED, Ledger, Record
 from qkd_qiskit.execution.waiting import Clock, Pauses, Say, persist
 
-SETTLE_SECONDS, OUTAGE_SECONDS = 60.0, 600.0
+SETTLE_SECONDS, OUTAGE_SECONDS = 60.0, 1800.0
 MARGIN, SPARE_SECONDS = 1.5, 5.0
 """A job may take this much more than estimated, and this many seconds; beyond that the service stops it."""
 
@@ -122,7 +122,7 @@ class Submitter:
 
     def _send(self, record: Record, send: Send, *, again: bool) -> Record:
         """Submit until there is a job; between two tries, look whether there is one already."""
-        pauses, deadline = Pauses(self.clock), self.clock.now() + self.outage_seconds
+        pauses, deadline, told = Pauses(self.clock), self.clock.now() + self.outage_seconds, False
         while True:
             try:
                 handed = send(record)
@@ -132,7 +132,9 @@ class Submitter:
                         f"the service took no job for {self.outage_seconds:.0f} s: {fault}\nnothing was submitted; "
                         "run the same command again later"
                     ) from fault
-                self.say(f"not submitted yet ({fault}); trying again")
+                if not told:
+                    self.say(f"not submitted yet ({fault}); trying again")
+                told = True
                 pauses.take(fault.retry_after)
             except ServiceFault as fault:
                 self.ledger.note(record, f"in doubt: {fault}")

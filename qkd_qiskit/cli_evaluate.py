@@ -23,6 +23,12 @@ def _where_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--max-qpu-seconds", type=int, help="QPU seconds that it may cost.  [the backend's own]"),
             click.option("--account", metavar="NAME", help="A saved IBM account.  [environment, or the default one]"),
             click.option("--ledger", type=click.Path(path_type=Path), help="Ledger of paid jobs.  [one per user]"),
+            click.option(
+                "--resilience", type=click.IntRange(0, 2), help="Error mitigation, 0 to 2.  [the backend's own]"
+            ),
+            click.option("--dd", type=click.Choice(["XX", "XpXm", "XY4"]), help="Dynamical decoupling.  [none]"),
+            click.option("--twirl", is_flag=True, help="Twirl gates and measurements."),
+            click.option("--zne", is_flag=True, help="Zero-noise extrapolation, three noise levels."),
             click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A backend setting."),
         )
     ):
@@ -61,15 +67,14 @@ def estimate(as_json: bool, **options: Any) -> None:
 def _evaluate(
     options: dict[str, Any], changes: dict[str, Any], spending: dict[str, Any], as_json: bool
 ) -> dict[str, Any]:
-    from qkd_qiskit.config import parse_assignments
+    from qkd_qiskit.config import merge, parse_assignments
     from qkd_qiskit.console import open_listener
     from qkd_qiskit.execution.profiles import resolve_backend
     from qkd_qiskit.runs import find_run
 
     given = parse_assignments(options["assignments"])
     given = {**given, **given.pop("backend", {}), **changes}  # `backend.noise_scale=2` means the same as in `train`
-    if options["max_qpu_seconds"] is not None:
-        given["max_qpu_seconds"] = options["max_qpu_seconds"]
+    given = merge(given, _mitigation(options))
     settings = resolve_backend(options["backend"], given)
     found = find_run(options["run"])
     with open_purse(settings.kind == "ibm", options["ledger"]) as ledger:  # before anything heavy: refuses at once
@@ -81,6 +86,16 @@ def _evaluate(
         return evaluate_run(
             found, settings, samples=options["samples"], shots=options["shots"], listener=listener, spending=purse
         )
+
+
+def _mitigation(options: dict[str, Any]) -> dict[str, Any]:
+    """Turn the flags that were given into settings."""
+    detailed: dict[str, Any] = {"dynamical_decoupling": options["dd"]} if options["dd"] else {}
+    detailed |= {"gate_twirling": True, "measure_twirling": True} if options["twirl"] else {}
+    detailed |= {"zne": True} if options["zne"] else {}
+    named = {"max_qpu_seconds": options["max_qpu_seconds"], "resilience_level": options["resilience"]}
+    given = {name: value for name, value in named.items() if value is not None}
+    return {**given, **({"mitigation": detailed} if detailed else {})}
 
 
 def open_purse(paying: bool, path: Path | None) -> Any:

@@ -137,6 +137,32 @@ class NoiseSettings(_Section):
     gate_time_2q_ns: float = Field(default=660.0, gt=0)
 
 
+class MitigationSettings(_Section):
+    """Error suppression and mitigation; what is not given is up to `resilience_level`.
+
+    Attributes:
+        readout: learn readout errors and divide them out (TREX).
+        measure_twirling: randomise measurements.
+        gate_twirling: randomise two-qubit gates.
+        dynamical_decoupling: pulses on idle qubits, `XX`, `XpXm` or `XY4`; none if empty.
+        zne: extrapolate to zero noise.
+        zne_factors: the noise levels that are run.
+        zne_extrapolator: `linear`, `exponential`, `double_exponential` or `polynomial_degree_2` and so on.
+        zne_amplifier: `gate_folding`, `gate_folding_front`, `gate_folding_back` or `pea`.
+        pec: cancel errors probabilistically.
+    """
+
+    readout: bool | None = None
+    measure_twirling: bool | None = None
+    gate_twirling: bool | None = None
+    dynamical_decoupling: Literal["", "XX", "XpXm", "XY4"] = ""
+    zne: bool | None = None
+    zne_factors: tuple[float, ...] = (1, 3, 5)
+    zne_extrapolator: str = "exponential"
+    zne_amplifier: Literal["gate_folding", "gate_folding_front", "gate_folding_back", "pea"] = "gate_folding"
+    pec: bool = False
+
+
 class BackendSettings(_Section):
     """A place where a circuit can run: one `backends/*.toml`.
 
@@ -150,6 +176,7 @@ class BackendSettings(_Section):
         shots: measurements a sample; 0 is exact (simulators only).
         mode: `auto`, `session`, `batch` or `job` (`ibm` only).
         resilience_level: of Runtime's Estimator, 0 to 2 (`ibm` only).
+        mitigation: of Runtime's Estimator, in more detail (`ibm` only).
         max_qpu_seconds: QPU seconds that an evaluation may cost, all its jobs together (`ibm` only).
         executions_per_job: a job with more circuit executions is split (`ibm` only).
         settle_seconds: how long a job that may exist is looked for before it is submitted again (`ibm` only).
@@ -169,6 +196,7 @@ class BackendSettings(_Section):
     shots: int = Field(default=0, ge=0)
     mode: Literal["auto", "session", "batch", "job"] = "auto"
     resilience_level: Literal[0, 1, 2] = 0
+    mitigation: MitigationSettings = MitigationSettings()
     max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
     executions_per_job: int = Field(default=10_000_000, ge=1)
     settle_seconds: float = Field(default=60.0, ge=0)

@@ -57,6 +57,7 @@ class Price:
         shots: measurements of each sample in each basis.
         observables: `O`, all evaluated from the same measurements.
         multiplier: circuits run for one, because of error mitigation.
+        learning: executions that each job adds to learn readout errors.
         repetition_delay: seconds between two executions.
         circuit_seconds: duration of one execution by the device's own gate times.
         jobs: how many jobs the service's limits make of it.
@@ -69,6 +70,7 @@ class Price:
     shots: int
     observables: int
     multiplier: float
+    learning: int
     repetition_delay: float
     circuit_seconds: float
     jobs: int
@@ -78,12 +80,13 @@ class Price:
     @property
     def executions(self) -> int:
         """Circuits run, all in all."""
-        return math.ceil(self.samples * self.bases * self.shots * self.multiplier)
+        return math.ceil(self.samples * self.bases * self.shots * self.multiplier) + self.jobs * self.learning
 
     @property
     def seconds(self) -> float:
         """QPU seconds."""
-        return JOB_SECONDS * self.jobs + self.seconds_for(self.samples)
+        learning = self.jobs * self.learning * (self.repetition_delay + self.circuit_seconds)
+        return JOB_SECONDS * self.jobs + learning + self.seconds_for(self.samples)
 
     def seconds_for(self, samples: int) -> float:
         """Return the QPU seconds that some of the samples take, without a job's overhead."""
@@ -97,7 +100,8 @@ class Price:
 
     def lines(self) -> list[str]:
         """Say it in a few lines."""
-        mitigation = "" if self.multiplier == 1 else f" x {self.multiplier:g} (mitigation)"
+        mitigation = "" if self.multiplier == 1 else f" x {self.multiplier:g} noise levels"
+        mitigation += f" + {self.learning:,} to learn readout errors" if self.learning else ""
         overhead = f"and {self.jobs} job{'s' if self.jobs > 1 else ''} x {JOB_SECONDS:g} s"
         share = (
             "" if not self.remaining else f", {self.seconds / self.remaining:.0%} of the {self.remaining:.0f} s left"

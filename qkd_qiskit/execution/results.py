@@ -74,18 +74,17 @@ def decode(text: str, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_shots(stages: list[Any], shape: Shape) -> None:
-    """Count the measurements in a quantum program's raw data: whatever is boolean is `(..., shots, bits)`."""
+    """Count the measurements in a quantum program's raw data: whatever is boolean is `(..., shots, bits)`.
+
+    The largest table counts: what is learnt about readout errors comes in a smaller one of its own.
+    """
     for stage in stages[1:]:
-        if isinstance(stage, str) or not hasattr(stage, "__iter__"):
-            continue
-        for item in stage:
-            if not hasattr(item, "values"):
-                continue
-            tables = [np.asarray(table) for table in item.values()]
-            counted = [table for table in tables if table.dtype == bool and table.ndim >= 3 and table.shape[-1] > 1]
-            shots = [int(np.prod(table.shape[:-1])) // shape.samples for table in counted]
-            if shots and max(shots) < shape.shots:
-                raise BadResult(f"it has {max(shots)} measurements a sample; wanted {shape.shots}")
+        items = list(stage) if hasattr(stage, "__iter__") and not isinstance(stage, str) else []
+        tables = [np.asarray(table) for item in items if hasattr(item, "values") for table in item.values()]
+        counted = [table.shape for table in tables if table.dtype == bool and table.ndim >= 3]
+        most = max((int(np.prod(sizes[:-1])) // shape.samples for sizes in counted), default=shape.shots)
+        if most < shape.shots:
+            raise BadResult(f"it has {most} measurements a sample; wanted {shape.shots}")
 
 
 def keep(path: Path, text: str) -> str:

@@ -17,7 +17,6 @@ from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit_ibm_runtime import Batch, QiskitRuntimeService, Session
 from qiskit_ibm_runtime.accounts.exceptions import AccountNotFoundError
 from qiskit_ibm_runtime.exceptions import IBMError
-from qiskit_ibm_runtime.executor_estimator import Estimator
 
 from qkd_qiskit.config import BackendSettings
 from qkd_qiskit.exceptions import AccountError, BackendError
@@ -26,8 +25,14 @@ from qkd_qiskit.execution.connection import Connection
 from qkd_qiskit.execution.devices import Place, fake_devices
 from qkd_qiskit.execution.faults import Refusal, ServiceFault, brief, translate
 from qkd_qiskit.execution.ledger import Ledger, Record
+from qkd_qiskit.execution.mitigation import build_options
 from qkd_qiskit.execution.submission import Handed
 from qkd_qiskit.execution.waiting import Clock, persist
+
+try:
+    from qiskit_ibm_runtime.executor_estimator import Estimator
+except ImportError:  # a client from before 0.50, or one that has moved it
+    Estimator = None
 
 OPEN_SECONDS = 60.0
 Say = Callable[[str], None]
@@ -217,20 +222,20 @@ def close_session(connection: Connection, ledger: Ledger, session_id: str) -> No
 
 
 def make_estimator(mode: Any, settings: BackendSettings, record: Record) -> Any:
-    """Build the client-side Estimator for one job; the server-side one of the same name is deprecated.
+    """Build the Estimator for one job: the client-side one, or in a client without it the server-side one.
 
     Args:
         mode: a session, a batch or a backend.
         settings: shots and mitigation.
         record: its tag goes onto the job, and what is reserved for it is the longest that it may run.
     """
-    options = {
-        "default_shots": settings.shots,
-        "resilience_level": settings.resilience_level,
-        "max_execution_time": max(1, math.ceil(record.reserved)),
-        "environment": {"job_tags": [record.tag]},
-    }
-    return Estimator(mode=mode, options=options)
+    limits = {"max_execution_time": max(1, math.ceil(record.reserved)), "environment": {"job_tags": [record.tag]}}
+    options = {**build_options(settings), **limits}
+    if Estimator is not None:
+        return Estimator(mode=mode, options=options)
+    from qiskit_ibm_runtime import EstimatorV2
+
+    return EstimatorV2(mode=mode, options=options)
 
 
 def ask_remaining(connection: Connection, clock: Clock) -> float | None:

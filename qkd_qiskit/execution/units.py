@@ -44,12 +44,13 @@ def name_units(
         "observables": [str(item.simplify().to_sparse_list()) for item in compiled.isa.observables],
         "options": settings.model_dump(mode="json", exclude=IRRELEVANT),
     }
+    share = JOB_SECONDS + price.learning * (price.repetition_delay + price.circuit_seconds)
     return [
         Unit(
             digest_of({**common, "parameters": _digest(columns[start:stop])}),
             start,
             stop,
-            JOB_SECONDS + price.seconds_for(stop - start),
+            share + price.seconds_for(stop - start),
         )
         for start, stop in cuts
     ]

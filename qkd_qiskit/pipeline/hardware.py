@@ -18,6 +18,7 @@ from qkd_qiskit.execution.compilation import CompiledCircuit, check_equivalence
 from qkd_qiskit.execution.cost import Price, circuit_duration, count_bases, repetition_delay
 from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.execution.ledger import Ledger, Record, default_ledger
+from qkd_qiskit.execution.mitigation import check_mitigation, learning_executions, multiplier
 from qkd_qiskit.execution.submission import Unit
 from qkd_qiskit.execution.units import name_units, split
 from qkd_qiskit.execution.waiting import Clock
@@ -158,6 +159,7 @@ class HardwareEvaluation:
         from qkd_qiskit.execution.connection import Connection
         from qkd_qiskit.execution.runtime import close_session, connect, open_device
 
+        check_mitigation(self.settings)
         service = connect(self.settings.device, self.spending.account)
         connection = Connection.over(service)
         place = open_device(self.settings, service)
@@ -218,7 +220,8 @@ class HardwareEvaluation:
             bases=count_bases(compiled.isa.observables),
             shots=self.settings.shots,
             observables=len(compiled.isa.observables),
-            multiplier=1.0,
+            multiplier=multiplier(self.settings),
+            learning=learning_executions(self.settings),
             repetition_delay=repetition_delay(place.backend),
             circuit_seconds=circuit_duration(compiled.isa.circuit, compiled.measured_qubits, place.target),
             jobs=1,

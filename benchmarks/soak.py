@@ -39,9 +39,11 @@ class FastClock(Clock):
     ahead = 0.0
 
     def now(self) -> float:
+        """Return real time and what was slept."""
         return time.monotonic() + self.ahead
 
     def sleep(self, seconds: float) -> None:
+        """Move the time."""
         self.ahead += seconds
 
 

@@ -219,7 +219,7 @@ def run_command(
 
 @main.command()
 @click.argument("run", required=False)
-@_shared_options
+@shared_options
 def report(run: str | None, quiet: bool, as_json: bool) -> None:
     """Write report.html, report.json and report.md of a run (RUN, or the latest)."""
     from qkd_qiskit.pipeline.jobs import write_run_report

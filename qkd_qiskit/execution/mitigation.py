@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qkd_qiskit.config import BackendSettings
+from qkd_qiskit.config import BackendSettings, MitigationSettings
 from qkd_qiskit.exceptions import ConfigurationError
 
 
@@ -73,7 +73,7 @@ def check_mitigation(settings: BackendSettings) -> None:
         )
     if uses_zne(settings):
         _check_factors(wanted.zne_factors, wanted.zne_extrapolator)
-    elif wanted.zne is None and "zne_factors" in wanted.model_fields_set:
+    elif wanted.zne_factors != MitigationSettings().zne_factors:
         raise ConfigurationError("mitigation.zne_factors has no effect without --zne")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,97 +24,14 @@ from qkd_qiskit.files import digest_of_file, read_json, write_atomically, write_
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.hardware import Collected, HardwareEvaluation, Pending, Spending, name_evaluation
 from qkd_qiskit.pipeline.loading import load_placed
+from qkd_qiskit.pipeline.outcomes import Evaluation, Measured
 from qkd_qiskit.pipeline.placing import PlacedStudent
 from qkd_qiskit.runs import RunDirectory
-from qkd_qiskit.study.statistics import wilson_interval
 
 UNESSENTIAL = {
     "description", "wait_hours", "mode", "max_qpu_seconds", "executions_per_job", "settle_seconds", "outage_seconds",
 }  # fmt: skip
 """Settings of a backend that do not change an evaluation's answer."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a backend returned.
-
-    Attributes:
-        values: expectation values `(N, O)`.
-        errors: their standard errors `(N, O)`; zero where exact.
-        job_ids: of the service's jobs; empty on simulators.
-        qpu_seconds: charged; `None` where nothing is.
-        mode: `session`, `batch`, `job`, or `local`.
-        facts: about a paid evaluation: its price, its calibration before and after.
-    """
-
-    values: np.ndarray
-    errors: np.ndarray
-    job_ids: tuple[str, ...] = ()
-    qpu_seconds: float | None = None
-    mode: str = "local"
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One student on one backend.
-
-    Attributes:
-        measured: what the backend returned.
-        noiseless_values: exact ideal expectation values of the same samples, `(N, O)`.
-        logits: `(N, K)`, the head on `measured.values`.
-        noiseless_logits: `(N, K)`.
-        labels: `(N,)`.
-        compiled: the circuit that ran.
-        shots: measurements a sample; 0 is exact.
-    """
-
-    measured: Measured
-    noiseless_values: np.ndarray
-    logits: np.ndarray
-    noiseless_logits: np.ndarray
-    labels: np.ndarray
-    compiled: CompiledCircuit
-    shots: int
-
-    @property
-    def correct(self) -> int:
-        """Samples classified rightly on the backend."""
-        return int((self.logits.argmax(1) == self.labels).sum())
-
-    @property
-    def noiseless_correct(self) -> int:
-        """Samples classified rightly without noise."""
-        return int((self.noiseless_logits.argmax(1) == self.labels).sum())
-
-    @property
-    def agreeing(self) -> int:
-        """Samples that backend and noiseless simulation classify alike."""
-        return int((self.logits.argmax(1) == self.noiseless_logits.argmax(1)).sum())
-
-    def summary(self) -> dict[str, Any]:
-        """Return counts first, and what is derived from them."""
-        total = len(self.labels)
-        return {
-            "accuracy": self.correct / total,
-            "accuracy_interval": list(wilson_interval(self.correct, total)),
-            "noiseless_accuracy": self.noiseless_correct / total,
-            "agreement": self.agreeing / total,
-            "counts": {
-                "correct": self.correct,
-                "noiseless_correct": self.noiseless_correct,
-                "agreeing": self.agreeing,
-                "samples": total,
-            },
-            "samples": total,
-            "shots": self.shots,
-            "pubs": max(1, len(self.measured.job_ids)),
-            "circuit_executions": total * self.shots if self.shots else total,
-            "job_ids": list(self.measured.job_ids),
-            "mode": self.measured.mode,
-            "qpu_seconds_charged": self.measured.qpu_seconds,
-            "isa": self.compiled.describe(),
-        }
 
 
 def evaluate(

@@ -137,7 +137,7 @@ def test_a_failed_job_is_reported_with_its_reason(run: Path, server: RuntimeServ
     options = ["--samples", "4", "--shots", "4000"]
     result = call("evaluate", str(run), "--yes", "--backend", "ibm_manila", *options, "--quiet")
     assert result.exit_code == 4
-    assert "ended as" in result.stderr
+    assert "maximum execution time" in result.stderr
     assert server.jobs_created == 1
 
 

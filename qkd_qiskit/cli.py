@@ -11,6 +11,9 @@ from typing import Any
 import click
 
 from qkd_qiskit._version import __version__
+from qkd_qiskit.cli_evaluate import estimate, evaluate, show_evaluation
+from qkd_qiskit.cli_jobs import doctor, jobs
+from qkd_qiskit.cli_shared import percent, shared_options
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError
 
 EXIT_CODES = """
@@ -22,6 +25,10 @@ Exit codes:
   3    images or a teacher's file are missing or damaged
   4    a backend, account or job is unknown, unreachable or failed
   5    a run directory or checkpoint is missing, damaged, in use or can't be written
+  6    undecided: nobody knows whether a paid job exists, so nothing was submitted; ask again later
+  7    the service refuses the account: its token is wrong, expired or revoked
+  8    the price is above what is allowed or left, or was not confirmed; nothing was submitted
+  9    the ledger of paid jobs is in use by another process, damaged, or can't be written
   130  interrupted with Ctrl-C; what was finished is kept
 """
 
@@ -61,25 +68,6 @@ def main() -> None:
       qkd-qiskit evaluate --backend ibm_brisbane
       qkd-qiskit run smoke
     """  # noqa: D301  # click wants the real character, which keeps the lines apart
-
-
-def _note_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
-    """Let the group know, so that an error is one JSON object as well."""
-    if value:
-        ctx.find_root().obj = "json"
-    return value
-
-
-def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that every command which works has."""
-    for option in (
-        click.option("--quiet", is_flag=True, help="Show no progress."),
-        click.option(
-            "--json", "as_json", is_flag=True, callback=_note_json, help="Print exactly one JSON object to stdout."
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
@@ -129,7 +117,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="[RUN]",
     help="Go on with an interrupted run: the one named, the one in --out, or the latest.",
 )
-@_shared_options
+@shared_options
 def train(
     backend: str,
     preset: str | None,
@@ -197,9 +185,9 @@ def _show_training(result: dict[str, Any], as_json: bool) -> None:
     show_facts(
         f"trained {result['run']}",
         {
-            "test accuracy": _percent(result["test_accuracy"], result["test_counts"]),
-            "validation accuracy": _percent(result["validation_accuracy"], result["validation_counts"]),
-            "teacher": "none" if teacher is None else _percent(teacher, result["teacher_test_counts"]),
+            "test accuracy": percent(result["test_accuracy"], result["test_counts"]),
+            "validation accuracy": percent(result["validation_accuracy"], result["validation_counts"]),
+            "teacher": "none" if teacher is None else percent(teacher, result["teacher_test_counts"]),
             "epochs": f"{result['epochs']}, best {result['best_epoch']}",
             "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
         },
@@ -207,107 +195,35 @@ def _show_training(result: dict[str, Any], as_json: bool) -> None:
     click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
 
 
-def _percent(share: float, counts: list[int]) -> str:
-    return f"{share:.2%} ({counts[0]} of {counts[1]})"
-
-
-@main.command()
-@click.argument("run", required=False)
-@click.option("--backend", required=True, help="Where to evaluate: see `qkd-qiskit backends`.")
-@click.option("--samples", type=int, help="Test images, in equal parts from the classes.  [all]")
-@click.option("--shots", type=int, help="Measurements a sample.  [the backend's own]")
-@click.option("--mode", type=click.Choice(["auto", "session", "batch", "job"]), help="How a device is used.  [auto]")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A backend setting: noise_scale=2.")
-@_shared_options
-def evaluate(
-    run: str | None,
-    backend: str,
-    samples: int | None,
-    shots: int | None,
-    mode: str | None,
-    assignments: tuple[str, ...],
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Evaluate a trained student (RUN, or the latest) on a simulator, a fake device or an IBM device."""
-    from qkd_qiskit.config import parse_assignments
-    from qkd_qiskit.console import open_listener
-    from qkd_qiskit.execution.profiles import resolve_backend
-    from qkd_qiskit.runs import find_run
-
-    changes = parse_assignments(assignments)
-    nested = changes.pop("backend", {})  # `backend.noise_scale=2` means the same as in `train`
-    if not isinstance(nested, dict):
-        raise click.UsageError(
-            f"--set backend={nested}: name the backend with --backend, change it with --set key=value"
-        )
-    changes |= nested
-    settings = resolve_backend(backend, {**changes, **({"mode": mode} if mode else {})})
-    found = find_run(run)
-
-    from qkd_qiskit.pipeline.evaluation import evaluate_run
-
-    listener = open_listener(quiet=quiet or as_json)
-    click.get_current_context().call_on_close(listener.close)
-    result = evaluate_run(found, settings, samples=samples, shots=shots, listener=listener)
-    _show_evaluation(result, as_json)
-
-
-def _show_evaluation(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(result))
-        return
-    from qkd_qiskit.console import show_facts
-
-    low, high = result["accuracy_interval"]
-    counts, isa = result["counts"], result["isa"]
-    total = counts["samples"]
-    facts = {
-        "accuracy": _percent(result["accuracy"], [counts["correct"], total])
-        + f", 95 % interval {low:.2%} to {high:.2%}",
-        "noiseless": _percent(result["noiseless_accuracy"], [counts["noiseless_correct"], total])
-        + ", the same samples",
-        "agreement": f"{_percent(result['agreement'], [counts['agreeing'], total])} classified alike",
-        "circuit": f"depth {isa['depth']}, {isa['two_qubit_gates']} two-qubit gates, qubits {isa['measured_qubits']}",
-        "work": f"{result['pubs']} PUB, {result['circuit_executions']:,} circuit executions"
-        + (f" ({total} samples x {result['shots']} shots)" if result["shots"] else " (exact)"),
-    }
-    if result["qpu_seconds_estimated"] is not None:
-        facts["QPU seconds"] = f"about {result['qpu_seconds_estimated']:.0f} on hardware" + (
-            "" if result["qpu_seconds_charged"] is None else f", {result['qpu_seconds_charged']:.0f} charged"
-        )
-    if result["job_ids"]:
-        facts["jobs"] = ", ".join(result["job_ids"])
-    show_facts(f"{result['run']} on {result['backend']}", facts)
-    click.echo(f"kept in {result['folder']}")
-
-
 @main.command("run")
 @click.argument("jobfile")
+@click.option("--yes", is_flag=True, help="Pay for [[evaluate]] on IBM devices without being asked.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<name of the job file>]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of its [train] table.")
-@_shared_options
-def run_command(jobfile: str, out: Path | None, assignments: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+@shared_options
+def run_command(
+    jobfile: str, yes: bool, out: Path | None, assignments: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
     """Run JOBFILE (a path, or a name from jobs/): train, evaluate, report. Run it again to go on after a stop."""
     from qkd_qiskit.console import open_listener
     from qkd_qiskit.pipeline.jobs import run_job
 
     listener = open_listener(quiet=quiet or as_json)
     click.get_current_context().call_on_close(listener.close)
-    result = run_job(jobfile, out, assignments=assignments, listener=listener)
+    result = run_job(jobfile, out, assignments=assignments, listener=listener, confirmed=yes)
     if as_json:
         click.echo(json.dumps(result))
         return
     _show_training(result["training"], False)
     for evaluation in result["evaluations"]:
-        _show_evaluation(evaluation, False)
+        show_evaluation(evaluation, False)
     if result["report"]:
         click.echo(f"report: {result['report']}")
 
 
 @main.command()
 @click.argument("run", required=False)
-@_shared_options
+@shared_options
 def report(run: str | None, quiet: bool, as_json: bool) -> None:
     """Write report.html, report.json and report.md of a run (RUN, or the latest)."""
     from qkd_qiskit.pipeline.jobs import write_run_report
@@ -319,7 +235,7 @@ def report(run: str | None, quiet: bool, as_json: bool) -> None:
 
 @main.command()
 @click.option("--all", "everything", is_flag=True, help="Also list the fake devices of the Runtime package.")
-@_shared_options
+@shared_options
 def backends(everything: bool, quiet: bool, as_json: bool) -> None:
     """List where a circuit can run."""
     from qkd_qiskit.execution.profiles import list_profiles
@@ -345,3 +261,7 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
     )
     if fakes:
         click.echo("\n" + "  ".join(fakes))
+
+
+for _command in (evaluate, estimate, jobs, doctor):
+    main.add_command(_command)

@@ -156,6 +156,32 @@ class NoiseSettings(_Section):
         return self
 
 
+class MitigationSettings(_Section):
+    """Error suppression and mitigation; what is not given is up to `resilience_level`.
+
+    Attributes:
+        readout: learn readout errors and divide them out (TREX).
+        measure_twirling: randomise measurements.
+        gate_twirling: randomise two-qubit gates.
+        dynamical_decoupling: pulses on idle qubits, `XX`, `XpXm` or `XY4`; none if empty.
+        zne: extrapolate to zero noise.
+        zne_factors: the noise levels that are run.
+        zne_extrapolator: `linear`, `exponential`, `double_exponential` or `polynomial_degree_2` and so on.
+        zne_amplifier: `gate_folding`, `gate_folding_front`, `gate_folding_back` or `pea`.
+        pec: cancel errors probabilistically.
+    """
+
+    readout: bool | None = None
+    measure_twirling: bool | None = None
+    gate_twirling: bool | None = None
+    dynamical_decoupling: Literal["", "XX", "XpXm", "XY4"] = ""
+    zne: bool | None = None
+    zne_factors: tuple[float, ...] = (1, 3, 5)
+    zne_extrapolator: str = "exponential"
+    zne_amplifier: Literal["gate_folding", "gate_folding_front", "gate_folding_back", "pea"] = "gate_folding"
+    pec: bool = False
+
+
 class BackendSettings(_Section):
     """A place where a circuit can run: one `backends/*.toml`.
 
@@ -169,7 +195,11 @@ class BackendSettings(_Section):
         shots: measurements a sample; 0 is exact (simulators only).
         mode: `auto`, `session`, `batch` or `job` (`ibm` only).
         resilience_level: of Runtime's Estimator, 0 to 2 (`ibm` only).
-        max_qpu_seconds: `max_execution_time` of each job (`ibm` only).
+        mitigation: of Runtime's Estimator, in more detail (`ibm` only).
+        max_qpu_seconds: QPU seconds that an evaluation may cost, all its jobs together (`ibm` only).
+        executions_per_job: a job with more circuit executions is split (`ibm` only).
+        settle_seconds: how long a job that may exist is looked for before it is submitted again (`ibm` only).
+        outage_seconds: how long a service that does not answer is put up with (`ibm` only).
         wait_hours: how long to wait for a result before giving up waiting; the job is not cancelled (`ibm` only).
         layouts: transpiler seeds that are tried.
         optimization_level: the transpiler's, 0 to 3.
@@ -185,7 +215,11 @@ class BackendSettings(_Section):
     shots: int = Field(default=0, ge=0, le=MOST_SHOTS)
     mode: Literal["auto", "session", "batch", "job"] = "auto"
     resilience_level: Literal[0, 1, 2] = 0
+    mitigation: MitigationSettings = MitigationSettings()
     max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
+    executions_per_job: int = Field(default=10_000_000, ge=1)
+    settle_seconds: float = Field(default=60.0, ge=0)
+    outage_seconds: float = Field(default=1800.0, ge=0)
     wait_hours: float = Field(default=24.0, gt=0)
     layouts: int = Field(default=16, ge=1, le=1000)
     optimization_level: Literal[0, 1, 2, 3] = 3

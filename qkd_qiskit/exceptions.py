@@ -34,6 +34,30 @@ class RunError(QkdError):
     exit_code = 5
 
 
+class UndecidedError(QkdError):
+    """Nobody can say yet whether a paid job exists, so nothing was submitted; ask again later (exit code 6)."""
+
+    exit_code = 6
+
+
+class AccountError(BackendError):
+    """The service refuses the account: its token is wrong, expired or revoked (exit code 7)."""
+
+    exit_code = 7
+
+
+class BudgetError(QkdError):
+    """An evaluation that costs more than was allowed, or was not confirmed; nothing was submitted (exit code 8)."""
+
+    exit_code = 8
+
+
+class LedgerError(QkdError):
+    """The ledger of paid jobs is in use by another process, damaged, or can't be written (exit code 9)."""
+
+    exit_code = 9
+
+
 class InterruptedRunError(QkdError):
     """The user pressed Ctrl-C; everything up to then is kept (exit code 130)."""
 

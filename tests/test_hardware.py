@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qkd_qiskit.execution.waiting.Clock.sleep", lambda self, seconds: time.sleep(0.05))
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RuntimeServer]:
     with RuntimeServer(["ibm_manila"]) as server:
@@ -48,6 +54,7 @@ def test_one_job_one_pub_in_every_mode(run: Path, server: RuntimeServer, mode: s
     shots = {"auto": 300, "session": 301, "batch": 302, "job": 303}[mode]
     options = [
         "evaluate",
+        "--yes",
         str(run),
         "--backend",
         "ibm_manila",
@@ -70,7 +77,7 @@ def test_one_job_one_pub_in_every_mode(run: Path, server: RuntimeServer, mode: s
 
 
 def test_the_device_measures_what_its_snapshot_gives(run: Path, server: RuntimeServer) -> None:
-    device = call_json("evaluate", str(run), "--backend", "ibm_manila", "--samples", "40", "--shots", "1000")
+    device = call_json("evaluate", str(run), "--yes", "--backend", "ibm_manila", "--samples", "40", "--shots", "1000")
     snapshot = call_json(
         "evaluate", str(run), "--backend", "aer_noisy", "--samples", "40", "--set", "noise=fake_manila"
     )
@@ -88,7 +95,7 @@ def test_auto_takes_the_best_mode_that_the_plan_allows(run: Path, monkeypatch: p
     with RuntimeServer(["ibm_manila"], plan="open") as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        options = ["evaluate", str(run), "--backend", "ibm_manila", "--samples", "4", "--shots", "50"]
+        options = ["evaluate", str(run), "--yes", "--backend", "ibm_manila", "--samples", "4", "--shots", "50"]
         result = call(*options)
         assert result.exit_code == 0, result.output
         assert "no session on this plan" in result.stderr
@@ -101,18 +108,18 @@ def test_auto_takes_the_best_mode_that_the_plan_allows(run: Path, monkeypatch: p
 def test_an_interrupted_wait_finds_its_job_again(
     run: Path, server: RuntimeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qkd_qiskit.execution import runtime
+    from qkd_qiskit.execution import collection
 
-    options = ["evaluate", str(run), "--backend", "ibm_manila", "--samples", "6", "--shots", "64"]
+    options = ["evaluate", str(run), "--yes", "--backend", "ibm_manila", "--samples", "6", "--shots", "64"]
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "wait", interrupt)
+        patch.setattr(collection, "wait_until_final", interrupt)
         stopped = call(*options)
     assert stopped.exit_code == 130
-    assert "its id is kept" in stopped.stderr
+    assert "1 submitted job(s) go on" in stopped.stderr
     result = call(*options, "--json")
     assert json.loads(result.stdout)["samples"] == 6
     assert server.jobs_created == 1
@@ -126,10 +133,11 @@ def test_a_device_that_the_account_lacks_is_answered_with_those_it_has(run: Path
 
 
 def test_a_failed_job_is_reported_with_its_reason(run: Path, server: RuntimeServer) -> None:
-    options = ["--samples", "4", "--shots", "4000", "--set", "max_qpu_seconds=1"]
-    result = call("evaluate", str(run), "--backend", "ibm_manila", *options, "--quiet")
+    server.faults.add("POST", "/jobs", "job:1305")
+    options = ["--samples", "4", "--shots", "4000"]
+    result = call("evaluate", str(run), "--yes", "--backend", "ibm_manila", *options, "--quiet")
     assert result.exit_code == 4
-    assert "ended as" in result.stderr
+    assert "maximum execution time" in result.stderr
     assert server.jobs_created == 1
 
 
@@ -137,7 +145,18 @@ def test_a_failed_job_is_reported_with_its_reason(run: Path, server: RuntimeServ
 def test_a_spoiled_result_is_refused(run: Path, server: RuntimeServer, action: str) -> None:
     server.faults.add("GET", "/jobs/*/results", action, times=10)
     shots = {"nan": 31, "wrong_shape": 32, "html": 33, "empty": 34}[action]
-    options = ["evaluate", str(run), "--backend", "ibm_manila", "--samples", "4", "--shots", str(shots), "--quiet"]
+    options = [
+        "evaluate",
+        str(run),
+        "--yes",
+        "--backend",
+        "ibm_manila",
+        "--samples",
+        "4",
+        "--shots",
+        str(shots),
+        "--quiet",
+    ]
     result = call(*options)
     assert result.exit_code == 4, result.output
     assert "job" in result.stderr
@@ -147,6 +166,6 @@ def test_a_spoiled_result_is_refused(run: Path, server: RuntimeServer, action: s
 
 
 def test_no_exact_values_from_hardware(run: Path, server: RuntimeServer) -> None:
-    result = call("evaluate", str(run), "--backend", "ibm_manila", "--set", "shots=0", "--quiet")
+    result = call("evaluate", str(run), "--yes", "--backend", "ibm_manila", "--set", "shots=0", "--quiet")
     assert result.exit_code == 2
     assert "can't give exact values" in result.stderr

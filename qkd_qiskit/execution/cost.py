@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
 from qiskit.circuit import QuantumCircuit
+from qiskit.quantum_info import PauliList, SparsePauliOp
 from qiskit.transpiler import Target
 
 JOB_SECONDS = 2.0
@@ -39,3 +45,88 @@ def _duration(target: Target, name: str, qubits: tuple[int, ...]) -> float:
         return 0.0
     properties = (target[name] or {}).get(qubits)
     return getattr(properties, "duration", None) or 0.0
+
+
+@dataclass(frozen=True)
+class Price:
+    """What an evaluation would cost: a lower bound, as the service's own overheads vary.
+
+    Attributes:
+        samples: rows of parameter values.
+        bases: measurement bases; all Z-strings share one.
+        shots: measurements of each sample in each basis.
+        observables: `O`, all evaluated from the same measurements.
+        multiplier: circuits run for one, because of error mitigation.
+        learning: executions that each job adds to learn readout errors.
+        repetition_delay: seconds between two executions.
+        circuit_seconds: duration of one execution by the device's own gate times.
+        jobs: how many jobs the service's limits make of it.
+        budget: QPU seconds that are allowed.
+        remaining: QPU seconds that the account has left; `None` if unknown or unlimited.
+    """
+
+    samples: int
+    bases: int
+    shots: int
+    observables: int
+    multiplier: float
+    learning: int
+    repetition_delay: float
+    circuit_seconds: float
+    jobs: int
+    budget: float
+    remaining: float | None = None
+
+    @property
+    def executions(self) -> int:
+        """Circuits run, all in all."""
+        return math.ceil(self.samples * self.bases * self.shots * self.multiplier) + self.jobs * self.learning
+
+    @property
+    def seconds(self) -> float:
+        """QPU seconds."""
+        learning = self.jobs * self.learning * (self.repetition_delay + self.circuit_seconds)
+        return JOB_SECONDS * self.jobs + learning + self.seconds_for(self.samples)
+
+    def seconds_for(self, samples: int) -> float:
+        """Return the QPU seconds that some of the samples take, without a job's overhead."""
+        executions = samples * self.bases * self.shots * self.multiplier
+        return (self.repetition_delay + self.circuit_seconds) * executions
+
+    @property
+    def saving(self) -> float:
+        """How many times more executions `EstimatorQNN.forward` makes: it has a PUB for each observable."""
+        return self.observables / self.bases
+
+    def lines(self) -> list[str]:
+        """Say it in a few lines."""
+        mitigation = "" if self.multiplier == 1 else f" x {self.multiplier:g} noise levels"
+        mitigation += f" + {self.learning:,} to learn readout errors" if self.learning else ""
+        overhead = f"and {self.jobs} job{'s' if self.jobs > 1 else ''} x {JOB_SECONDS:g} s"
+        share = (
+            "" if not self.remaining else f", {self.seconds / self.remaining:.0%} of the {self.remaining:.0f} s left"
+        )
+        return [
+            f"{self.samples} samples x {self.bases} bas{'is' if self.bases == 1 else 'es'} x {self.shots:,} shots"
+            f"{mitigation} = {self.executions:,} executions, {self.saving:.0f} times fewer than EstimatorQNN.forward;",
+            f"{1e6 * self.repetition_delay:.0f} us delay + {1e6 * self.circuit_seconds:.1f} us circuit, {overhead}",
+            f"= at least {self.seconds:.0f} QPU seconds of {self.budget:.0f} allowed{share}",
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {**asdict(self), "executions": self.executions, "seconds": self.seconds, "saving": self.saving}
+
+
+def count_bases(observables: Sequence[SparsePauliOp]) -> int:
+    """Count the measurement bases of some observables: Paulis that agree on every qubit share one."""
+    paulis = PauliList([pauli for observable in observables for pauli in observable.paulis]).unique()
+    return len(paulis.group_commuting(qubit_wise=True))
+
+
+def repetition_delay(backend: Any) -> float:
+    """Return a device's default delay between executions, in seconds."""
+    try:
+        return float(backend.configuration().default_rep_delay)
+    except (AttributeError, TypeError):
+        return REPETITION_DELAY

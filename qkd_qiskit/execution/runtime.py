@@ -1,15 +1,15 @@
-"""The plain path to IBM hardware: open the account's device, submit one PUB, wait, fetch.
+"""IBM hardware: the account's service, its devices, sessions and batches, and the Estimator that runs there.
 
 The account is whatever `QiskitRuntimeService()` finds (environment or saved account); no token passes through here.
-The client-side Estimator is used: the server-side one that `qiskit_ibm_runtime` exports under that name is deprecated.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,33 +17,51 @@ from qiskit.providers.exceptions import QiskitBackendNotFoundError
 from qiskit_ibm_runtime import Batch, QiskitRuntimeService, Session
 from qiskit_ibm_runtime.accounts.exceptions import AccountNotFoundError
 from qiskit_ibm_runtime.exceptions import IBMError
-from qiskit_ibm_runtime.executor_estimator import Estimator
 
 from qkd_qiskit.config import BackendSettings
-from qkd_qiskit.exceptions import BackendError
+from qkd_qiskit.exceptions import AccountError, BackendError
 from qkd_qiskit.execution.compilation import CompiledCircuit
+from qkd_qiskit.execution.connection import Connection
 from qkd_qiskit.execution.devices import Place, fake_devices
+from qkd_qiskit.execution.faults import Refusal, ServiceFault, brief, translate
+from qkd_qiskit.execution.ledger import Ledger, Record
+from qkd_qiskit.execution.mitigation import build_options
+from qkd_qiskit.execution.submission import Handed
+from qkd_qiskit.execution.waiting import Clock, persist
 
-FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 1.0, 30.0
+try:
+    from qiskit_ibm_runtime.executor_estimator import Estimator
+except ImportError:  # a client from before 0.50, or one that has moved it
+    Estimator = None
+
+OPEN_SECONDS = 60.0
 Say = Callable[[str], None]
 
 
-def connect(settings: BackendSettings) -> Any:
+def connect(device: str, account: str | None = None) -> Any:
     """Open the account's Runtime service.
 
+    Args:
+        device: what it is wanted for, for the messages.
+        account: name of a saved account; the environment's or the default one if `None`.
+
     Raises:
-        BackendError: there is no account, or it is refused.
+        BackendError: there is no account, or it can't be used.
+        AccountError: it is refused.
     """
     try:
-        return QiskitRuntimeService()
+        return QiskitRuntimeService(name=account) if account else QiskitRuntimeService()
     except AccountNotFoundError as error:
         raise BackendError(
-            f"{settings.device} needs an IBM Quantum account: set QISKIT_IBM_TOKEN and QISKIT_IBM_INSTANCE, or save "
-            "one once with QiskitRuntimeService.save_account()\n" + _without_account(settings.device)
+            f"{device} needs an IBM Quantum account: set QISKIT_IBM_TOKEN and QISKIT_IBM_INSTANCE, or save "
+            "one once with QiskitRuntimeService.save_account()\n" + _without_account(device)
         ) from error
     except (IBMError, ValueError) as error:
+        fault = translate(error)
+        if isinstance(fault, AccountError):
+            raise fault from error
         raise BackendError(
-            f"the IBM Quantum account was refused: {error}\n{_without_account(settings.device)}"
+            f"the IBM Quantum account can't be used: {brief(error)}\n{_without_account(device)}"
         ) from error
 
 
@@ -53,27 +71,46 @@ def _without_account(device: str) -> str:
     return f"without one, --backend {name} runs the same circuit on the device's stored snapshot"
 
 
-def open_device(settings: BackendSettings, service: Any | None = None) -> Place:
+def open_device(settings: BackendSettings, service: Any) -> Place:
     """Open one of the account's devices.
 
     Args:
         settings: of kind `ibm`.
-        service: an open service; the account's if `None`.
+        service: an open service.
 
     Raises:
-        BackendError: no account, no such device (those there are get named), or no connection.
+        BackendError: no such device (those there are get named), or no connection.
+        AccountError: the account is refused.
     """
-    service = service or connect(settings)
     try:
         backend = service.backend(settings.device)
         return Place(settings, settings.device, backend.target, backend)
     except QiskitBackendNotFoundError as error:
+        probe(service, settings.device)
         raise BackendError(
             f"the account has no device {settings.device}; it has: {', '.join(list_devices(service)) or 'none'}\n"
             f"give one of them with --backend; {_without_account(settings.device)}"
         ) from error
     except IBMError as error:
-        raise BackendError(f"can't reach {settings.device}: {error}") from error
+        raise _unreachable(settings.device, error) from error
+
+
+def probe(service: Any, what: str) -> None:
+    """Ask the service for anything: it says "no such device" also when the account or the connection is at fault.
+
+    Raises:
+        BackendError: no connection.
+        AccountError: the account is refused.
+    """
+    try:
+        service.jobs(limit=1)
+    except Exception as error:
+        raise _unreachable(what, error) from error
+
+
+def _unreachable(what: str, error: BaseException) -> Exception:
+    fault = translate(error)
+    return fault if isinstance(fault, AccountError) else BackendError(f"can't reach {what}: {brief(error)}")
 
 
 def list_devices(service: Any) -> list[str]:
@@ -85,157 +122,136 @@ def list_devices(service: Any) -> list[str]:
     try:
         return sorted(backend.name for backend in service.backends())
     except (IBMError, QiskitBackendNotFoundError) as error:
-        raise BackendError(f"can't list the account's devices: {error}") from error
+        raise BackendError(f"can't list the account's devices: {brief(error)}") from error
 
 
-@dataclass(frozen=True)
-class Submission:
-    """A job that the service has accepted.
+@dataclass
+class Desk:
+    """Where jobs are handed in: a session or batch that is replaced when its time is over, or neither.
 
     Attributes:
-        job: the client's handle.
-        job_id: its identity at the service.
-        mode: `session`, `batch` or `job`.
-        session_id: of the session or batch, if there is one.
-    """
-
-    job: Any
-    job_id: str
-    mode: str
-    session_id: str | None
-
-
-@contextlib.contextmanager
-def submit(
-    place: Place, compiled: CompiledCircuit, parameter_values: np.ndarray, *, shots: int, say: Say
-) -> Iterator[Submission]:
-    """Submit all samples and observables as one PUB; the session, if any, is closed on leaving.
-
-    Args:
         place: an open device.
-        compiled: the circuit on that device.
-        parameter_values: `(N, A + P)`, columns in the order of `compiled.isa.parameters`.
-        shots: measurements a sample.
+        connection: to the service.
+        ledger: notes the sessions, so that a later process can close what a killed one has left.
         say: told which mode was chosen and why.
-
-    Raises:
-        BackendError: the service refused the job.
+        clock: tells the time and sleeps.
     """
-    with _open_mode(place, say) as (mode, name, session_id):
+
+    place: Place
+    connection: Connection
+    ledger: Ledger
+    say: Say
+    clock: Clock
+    _mode: Any = None
+    _name: str = ""
+
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the session; what is in it runs to its end."""
+        self._close()
+
+    def hand_in(self, compiled: CompiledCircuit, values: np.ndarray, record: Record) -> Handed:
+        """Submit rows of parameter values and all observables as one PUB; a closed session is replaced.
+
+        Args:
+            compiled: the circuit on that device.
+            values: `(N, A + P)`, columns in the order of `compiled.isa.parameters`.
+            record: gives the tag and the longest time.
+
+        Raises:
+            what `Connection.submit` raises.
+        """
+        try:
+            return self._hand_in(compiled, values, record)
+        except Refusal as refusal:
+            if not refusal.session_closed:
+                raise
+            self.say(f"{self._name} {self._session_id} is over; opening another, what is finished is kept")
+            self._close()
+            return self._hand_in(compiled, values, record)
+
+    def _hand_in(self, compiled: CompiledCircuit, values: np.ndarray, record: Record) -> Handed:
+        if not self._name:
+            self._open()
         circuit = compiled.isa.circuit
-        values = parameter_values[:, compiled.isa.columns_of(circuit)]
-        observables = [[observable] for observable in compiled.isa.observables]
-        estimator = Estimator(mode=mode)
-        estimator.options.default_shots = shots
-        estimator.options.resilience_level = place.settings.resilience_level
-        estimator.options.max_execution_time = place.settings.max_qpu_seconds
-        try:
-            job = estimator.run([(circuit, observables, values)])
-        except (IBMError, ValueError) as error:
-            raise BackendError(f"{place.device} refused the job: {error}") from error
-        yield Submission(job, job.job_id(), name, session_id)
+        pub = (circuit, [[item] for item in compiled.isa.observables], values[:, compiled.isa.columns_of(circuit)])
+        estimator = make_estimator(self._mode or self.place.backend, self.place.settings, record)
+        job_id = self.connection.submit(lambda: estimator.run([pub]))
+        return Handed(job_id, self._name, self._session_id)
+
+    @property
+    def _session_id(self) -> str | None:
+        return self._mode.session_id if self._mode is not None else None
+
+    def _open(self) -> None:
+        """Open a session, a batch or neither, as the settings say; `auto` takes the first that the plan allows."""
+        wanted = self.place.settings.mode
+        for name, kind in (("session", Session), ("batch", Batch)):
+            if wanted not in ("auto", name):
+                continue
+            try:
+                self._mode = persist(partial(kind, backend=self.place.backend), seconds=OPEN_SECONDS, clock=self.clock)
+            except (Refusal, ServiceFault) as error:
+                if wanted == name:
+                    raise BackendError(
+                        f"{self.place.device} refused a {name}: {brief(error)}; try --mode auto"
+                    ) from error
+                self.say(f"no {name} on this plan ({brief(error)[:120]})")
+                continue
+            self._name = name
+            self.ledger.open_session(self._mode.session_id, self.place.device)
+            self.say(f"{name} {self._mode.session_id} on {self.place.device}")
+            return
+        self._name = "job"
+        self.say(f"single job on {self.place.device}, no session")
+
+    def _close(self) -> None:
+        session_id, self._mode, self._name = self._session_id, None, ""
+        if session_id:
+            close_session(self.connection, self.ledger, session_id)
 
 
-@contextlib.contextmanager
-def _open_mode(place: Place, say: Say) -> Iterator[tuple[Any, str, str | None]]:
-    """Open a session, a batch or neither, as the settings say; `auto` takes the first that the plan allows."""
-    wanted = place.settings.mode
-    for name, kind in (("session", Session), ("batch", Batch)):
-        if wanted not in ("auto", name):
-            continue
-        try:
-            opened = kind(backend=place.backend)
-        except IBMError as error:
-            if wanted == name:
-                raise BackendError(f"{place.device} refused a {name}: {error}; try --mode auto") from error
-            say(f"no {name} on this plan ({_first_line(error)})")
-            continue
-        say(f"{name} {opened.session_id} on {place.device}")
-        try:
-            yield opened, name, opened.session_id
-        finally:
-            with contextlib.suppress(IBMError):
-                opened.close()
-        return
-    say(f"single job on {place.device}, no session")
-    yield place.backend, "job", None
+def close_session(connection: Connection, ledger: Ledger, session_id: str) -> None:
+    """Close a session and note it; if the service can't be asked now, a later process closes it."""
+    with contextlib.suppress(ServiceFault, AccountError):
+        with contextlib.suppress(Refusal):  # it is closed already, or forgotten
+            connection.close_session(session_id)
+        ledger.close_session(session_id)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().strip("'\"").splitlines()[0][:120]
-
-
-def reattach(place: Place, job_id: str) -> Any:
-    """Find a job that was submitted earlier.
-
-    Raises:
-        BackendError: the service does not know it, or can't be reached.
-    """
-    try:
-        return place.backend.service.job(job_id)  # type: ignore[union-attr]
-    except IBMError as error:
-        raise BackendError(f"can't find job {job_id} on {place.device}: {error}") from error
-
-
-def wait(job: Any, *, hours: float, say: Say, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until a job has ended, saying each change of its state.
+def make_estimator(mode: Any, settings: BackendSettings, record: Record) -> Any:
+    """Build the Estimator for one job: the client-side one, or in a client without it the server-side one.
 
     Args:
-        job: the client's handle.
-        hours: how long at most; the job itself goes on.
-        say: told each new state.
-        sleep: replaced in tests.
-
-    Raises:
-        BackendError: it failed or was cancelled, or the time is up.
+        mode: a session, a batch or a backend.
+        settings: shots and mitigation.
+        record: its tag goes onto the job, and what is reserved for it is the longest that it may run.
     """
-    state, pause, deadline = "", FIRST_POLL_SECONDS, time.monotonic() + 3600 * hours
-    while True:
-        try:
-            now = str(job.status())
-        except IBMError as error:
-            raise BackendError(f"lost sight of job {job.job_id()}: {error}; run the same command again") from error
-        if now != state:
-            state, pause = now, FIRST_POLL_SECONDS
-            say(f"job {job.job_id()}: {state.lower()}")
-        if state == "DONE":
-            return
-        if state in ("ERROR", "CANCELLED"):
-            raise BackendError(
-                f"job {job.job_id()} ended as {state.lower()}: {job.error_message() or 'no reason given'}"
-            )
-        if time.monotonic() > deadline:
-            raise BackendError(
-                f"job {job.job_id()} has not ended within {hours:g} hours; run the same command again later"
-            )
-        sleep(pause)
-        pause = min(LAST_POLL_SECONDS, 1.5 * pause)
+    limits = {"max_execution_time": max(1, math.ceil(record.reserved)), "environment": {"job_tags": [record.tag]}}
+    options = {**build_options(settings), **limits}
+    if Estimator is not None:
+        return Estimator(mode=mode, options=options)
+    from qiskit_ibm_runtime import EstimatorV2
+
+    return EstimatorV2(mode=mode, options=options)
 
 
-def fetch(job: Any, num_samples: int, num_observables: int) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """Fetch and check a job's result.
-
-    Returns:
-        Expectation values `(N, O)`, standard errors `(N, O)`, and the QPU seconds charged if the service says.
-
-    Raises:
-        BackendError: the result can't be fetched, or has another shape, or a value that is not finite.
-    """
+def ask_remaining(connection: Connection, clock: Clock) -> float | None:
+    """Ask for the QPU seconds that the account has left; `None` if the service does not say."""
     try:
-        result = job.result()
-        values, errors = (np.asarray(table, dtype=np.float64).T for table in (result[0].data.evs, result[0].data.stds))
-    except (IBMError, AttributeError, TypeError, IndexError, ValueError) as error:
-        raise BackendError(f"the result of job {job.job_id()} can't be read: {error}") from error
-    if values.shape != (num_samples, num_observables) or not np.isfinite(values).all():
-        raise BackendError(
-            f"the result of job {job.job_id()} has shape {values.shape} and {np.isnan(values).sum()} values that "
-            f"are not numbers; wanted {(num_samples, num_observables)} finite ones"
-        )
-    return values, errors, _charged(job)
-
-
-def _charged(job: Any) -> float | None:
-    try:
-        return float(job.usage())
-    except (IBMError, TypeError, KeyError):
+        return persist(connection.remaining, seconds=OPEN_SECONDS, clock=clock)
+    except (Refusal, ServiceFault):
         return None
+
+
+def refresh(place: Place) -> Place:
+    """Read a device's calibration anew; the old one if the service can't be asked."""
+    try:
+        place.backend.refresh()  # type: ignore[union-attr]
+        return replace(place, target=place.backend.target)  # type: ignore[union-attr]
+    except Exception as error:
+        if isinstance(translate(error), AccountError):
+            raise translate(error) from error
+        return place

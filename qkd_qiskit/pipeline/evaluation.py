@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,99 +16,24 @@ import numpy as np
 from qkd_qiskit.classical.images import Images
 from qkd_qiskit.config import BackendSettings, validate
 from qkd_qiskit.distillation.checkpoints import digest_weights
-from qkd_qiskit.exceptions import ConfigurationError, InterruptedRunError
+from qkd_qiskit.exceptions import BackendError, ConfigurationError
 from qkd_qiskit.execution.aer import evaluate_on_aer
 from qkd_qiskit.execution.compilation import CompiledCircuit, digest_circuit
 from qkd_qiskit.execution.cost import circuit_duration, estimate_qpu_seconds
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.execution.profiles import resolve_backend
-from qkd_qiskit.files import digest_of, read_json, write_atomically, write_json
+from qkd_qiskit.files import read_json, write_atomically, write_json
 from qkd_qiskit.listening import Listener
+from qkd_qiskit.pipeline.hardware import Collected, HardwareEvaluation, Pending, Spending, name_evaluation
 from qkd_qiskit.pipeline.loading import load_placed
+from qkd_qiskit.pipeline.outcomes import Evaluation, Measured
 from qkd_qiskit.pipeline.placing import PlacedStudent
 from qkd_qiskit.runs import RunDirectory
-from qkd_qiskit.study.statistics import wilson_interval
 
-
-@dataclass(frozen=True)
-class Measured:
-    """What a backend returned.
-
-    Attributes:
-        values: expectation values `(N, O)`.
-        errors: their standard errors `(N, O)`; zero where exact.
-        job_ids: of the service's jobs; empty on simulators.
-        qpu_seconds: charged; `None` where nothing is.
-        mode: `session`, `batch`, `job`, or `local`.
-    """
-
-    values: np.ndarray
-    errors: np.ndarray
-    job_ids: tuple[str, ...] = ()
-    qpu_seconds: float | None = None
-    mode: str = "local"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One student on one backend.
-
-    Attributes:
-        measured: what the backend returned.
-        noiseless_values: exact ideal expectation values of the same samples, `(N, O)`.
-        logits: `(N, K)`, the head on `measured.values`.
-        noiseless_logits: `(N, K)`.
-        labels: `(N,)`.
-        compiled: the circuit that ran.
-        shots: measurements a sample; 0 is exact.
-    """
-
-    measured: Measured
-    noiseless_values: np.ndarray
-    logits: np.ndarray
-    noiseless_logits: np.ndarray
-    labels: np.ndarray
-    compiled: CompiledCircuit
-    shots: int
-
-    @property
-    def correct(self) -> int:
-        """Samples classified rightly on the backend."""
-        return int((self.logits.argmax(1) == self.labels).sum())
-
-    @property
-    def noiseless_correct(self) -> int:
-        """Samples classified rightly without noise."""
-        return int((self.noiseless_logits.argmax(1) == self.labels).sum())
-
-    @property
-    def agreeing(self) -> int:
-        """Samples that backend and noiseless simulation classify alike."""
-        return int((self.logits.argmax(1) == self.noiseless_logits.argmax(1)).sum())
-
-    def summary(self) -> dict[str, Any]:
-        """Return counts first, and what is derived from them."""
-        total = len(self.labels)
-        return {
-            "accuracy": self.correct / total,
-            "accuracy_interval": list(wilson_interval(self.correct, total)),
-            "noiseless_accuracy": self.noiseless_correct / total,
-            "agreement": self.agreeing / total,
-            "counts": {
-                "correct": self.correct,
-                "noiseless_correct": self.noiseless_correct,
-                "agreeing": self.agreeing,
-                "samples": total,
-            },
-            "samples": total,
-            "shots": self.shots,
-            "pubs": 1,
-            "circuit_executions": total * self.shots if self.shots else total,
-            "job_ids": list(self.measured.job_ids),
-            "mode": self.measured.mode,
-            "qpu_seconds_charged": self.measured.qpu_seconds,
-            "isa": self.compiled.describe(),
-        }
+UNESSENTIAL = {
+    "description", "wait_hours", "mode", "max_qpu_seconds", "executions_per_job", "settle_seconds", "outage_seconds",
+}  # fmt: skip
+"""Settings of a backend that do not change an evaluation's answer."""
 
 
 def evaluate(
@@ -121,6 +44,7 @@ def evaluate(
     shots: int | None = None,
     seed: int = 0,
     listener: Listener | None = None,
+    spending: Spending | None = None,
 ) -> Evaluation:
     """Evaluate a student on a backend.
 
@@ -131,20 +55,25 @@ def evaluate(
         shots: measurements a sample; the backend's own number if `None`.
         seed: decides simulated counts.
         listener: follows along.
+        spending: what may be paid on hardware; nothing if `None`.
 
     Raises:
         ConfigurationError: the backend is unknown, or hardware is asked for exact values.
+        BudgetError: the price was not confirmed, or is above what is allowed.
         BackendError: the backend can't be reached, or the job failed.
     """
     settings = resolve_shots(backend if isinstance(backend, BackendSettings) else resolve_backend(backend), shots)
     listener = listener or Listener()
-    place = open_place(settings, placed)
-    compiled = _compile_for(place, placed, listener)
     values = placed.student.parameter_values(images.pixels)
     if settings.kind == "ibm":
-        measured = measure_on_device(place, compiled, values, None, listener)
-    else:
-        measured = measure_on_simulator(place, compiled, values, seed, listener)
+        name = name_evaluation({"backend": settings.model_dump(mode="json"), "values": values.tolist()})
+        hardware = HardwareEvaluation(name, settings, placed, values, None, {}, spending or Spending(), listener)
+        outcome = hardware.run()
+        if isinstance(outcome, Pending):
+            raise ConfigurationError("dry_run and wait=False need a run directory; use evaluate_run")
+        return conclude(placed, outcome.compiled, settings, images, values, _measured(outcome))
+    place, compiled = _open_simulator(settings, placed, listener)
+    measured = measure_on_simulator(place, compiled, values, seed, listener)
     return conclude(placed, compiled, settings, images, values, measured)
 
 
@@ -165,23 +94,17 @@ def resolve_shots(settings: BackendSettings, shots: int | None) -> BackendSettin
     return settings
 
 
-def open_place(settings: BackendSettings, placed: PlacedStudent) -> Place:
-    """Open the backend an evaluation runs on."""
-    if settings.kind == "ibm":
-        from qkd_qiskit.execution.runtime import open_device
-
-        return open_device(settings)
-    return open_simulator(settings, placed.logical.circuit.num_qubits)
-
-
-def _compile_for(place: Place, placed: PlacedStudent, listener: Listener) -> CompiledCircuit:
+def _open_simulator(
+    settings: BackendSettings, placed: PlacedStudent, listener: Listener
+) -> tuple[Place, CompiledCircuit]:
+    place = open_simulator(settings, placed.logical.circuit.num_qubits)
     compiled, anew = place.adopt(placed.compiled, placed.logical)
     trained_for = placed.compiled.device or "an ideal simulator"
     if anew and place.target is not None:
         listener.say(
             f"the student was trained for {trained_for}: its logical circuit was compiled anew for {place.device}"
         )
-    return compiled
+    return place, compiled
 
 
 def measure_on_simulator(
@@ -199,46 +122,24 @@ def measure_on_simulator(
     return Measured(values, errors)
 
 
-def measure_on_device(
-    place: Place, compiled: CompiledCircuit, parameter_values: np.ndarray, folder: Path | None, listener: Listener
-) -> Measured:
-    """Run on hardware; in a folder, the job id is on disk before anything waits, and a second call finds the job.
+def _measured(collected: Collected) -> Measured:
+    """Put the jobs' tables together.
 
     Raises:
-        BackendError: the job was refused or failed.
-        InterruptedRunError: Ctrl-C while waiting; the job goes on.
+        BackendError: a job has no result.
     """
-    from qkd_qiskit.execution import runtime
-
-    record = folder / "job.json" if folder else None
-    try:
-        if record and record.exists():
-            known = read_json(record)
-            listener.say(f"job {known['job_id']} was submitted earlier; asking for it")
-            return _collect(
-                place, runtime.reattach(place, known["job_id"]), compiled, parameter_values, known["mode"], listener
-            )
-        with runtime.submit(
-            place, compiled, parameter_values, shots=place.settings.shots, say=listener.say
-        ) as submission:
-            if record:
-                facts = {"job_id": submission.job_id, "mode": submission.mode, "session_id": submission.session_id}
-                write_json(record, {**facts, "backend": place.device, "submitted": time.time()})
-            listener.say(f"submitted job {submission.job_id}")
-            return _collect(place, submission.job, compiled, parameter_values, submission.mode, listener)
-    except KeyboardInterrupt:
-        kept = " and its id is kept: run the same command again to fetch it" if record and record.exists() else ""
-        raise InterruptedRunError(f"interrupted; a job that was submitted goes on{kept}") from None
-
-
-def _collect(
-    place: Place, job: Any, compiled: CompiledCircuit, parameter_values: np.ndarray, mode: str, listener: Listener
-) -> Measured:
-    from qkd_qiskit.execution import runtime
-
-    runtime.wait(job, hours=place.settings.wait_hours, say=listener.say)
-    values, errors, charged = runtime.fetch(job, len(parameter_values), len(compiled.isa.observables))
-    return Measured(values, errors, (job.job_id(),), charged, mode)
+    if collected.missing:
+        raise BackendError("not every job has a result\n" + "\n".join(collected.missing))
+    records = [record for record in collected.records if record is not None]
+    tables = [table for table in collected.tables if table is not None]
+    return Measured(
+        np.concatenate([values for values, _ in tables]),
+        np.concatenate([errors for _, errors in tables]),
+        tuple(record.job_id for record in records if record.job_id),
+        collected.charged,
+        records[-1].mode or "job",
+        {"price": collected.price.describe(), "calibration_drifted": collected.calibration["drifted"]},
+    )
 
 
 def conclude(
@@ -292,6 +193,7 @@ def evaluate_run(
     samples: int | None = None,
     shots: int | None = None,
     listener: Listener | None = None,
+    spending: Spending | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run's best checkpoint and keep everything under `evaluations/<backend>-<id>/`.
 
@@ -304,53 +206,107 @@ def evaluate_run(
         samples: test images in equal parts from the classes; all if `None`.
         shots: measurements a sample; the backend's own number if `None`.
         listener: follows along.
+        spending: what may be paid on hardware; nothing if `None`.
 
     Returns:
-        The content of the evaluation's `result.json`.
+        The content of the evaluation's `result.json`; if there is none yet (`dry_run`, or `wait=False`), `state`,
+        `price` and `job_ids`.
 
     Raises:
         RunError: the run or its checkpoint is missing or damaged, or can't be written.
         ConfigurationError: numbers out of range.
-        BackendError: the backend can't be reached, or the job failed.
+        BudgetError: the price was not confirmed, or is above what is allowed.
+        BackendError: the backend can't be reached, or a job failed; what the others gave is in `partial.json`.
     """
     listener = listener or Listener()
     settings = resolve_shots(backend, shots)
     placed, dataset = load_placed(run, listener)
     images = select_samples(dataset.test, samples, seed=placed.seed)
     identity = _identify(placed, settings, images)
-    folder = run.evaluations / f"{settings.name}-{digest_of(identity)[:12]}"
+    name = name_evaluation(identity)
+    folder = run.evaluations / f"{settings.name}-{name[:12]}"
     if (folder / "result.json").exists():
         listener.say(f"evaluated before; reading {folder}")
         return read_json(folder / "result.json")
     with RunDirectory(folder).lock():
         write_json(folder / "identity.json", identity)
-        place = open_place(settings, placed)
-        compiled = _compile_for(place, placed, listener)
-        values = placed.student.parameter_values(images.pixels)
-        measure: Callable[[], Measured] = (
-            (lambda: measure_on_device(place, compiled, values, folder, listener))
-            if settings.kind == "ibm"
-            else (lambda: measure_on_simulator(place, compiled, values, placed.seed, listener))
-        )
-        began = time.perf_counter()
-        evaluation = conclude(placed, compiled, settings, images, values, measure())
-        return _keep(run, folder, place, evaluation, time.perf_counter() - began)
+        values, began = placed.student.parameter_values(images.pixels), time.perf_counter()
+        if settings.kind != "ibm":
+            place, compiled = _open_simulator(settings, placed, listener)
+            measured = measure_on_simulator(place, compiled, values, placed.seed, listener)
+            evaluation = conclude(placed, compiled, settings, images, values, measured)
+            calibration = place.calibration(compiled.physical_qubits)
+            return _keep(run, folder, place, evaluation, calibration, time.perf_counter() - began)
+        request = {"run": str(run.path.resolve()), "backend": backend.model_dump(), "samples": samples, "shots": shots}
+        hardware = HardwareEvaluation(name, settings, placed, values, folder, request, spending or Spending(), listener)
+        outcome = hardware.run()
+        if isinstance(outcome, Pending):
+            return _describe_pending(run, folder, outcome)
+        if outcome.missing:
+            raise BackendError(_keep_partial(folder, placed, images, outcome))
+        evaluation = conclude(placed, outcome.compiled, settings, images, values, _measured(outcome))
+        return _keep(run, folder, outcome.place, evaluation, outcome.calibration, time.perf_counter() - began)
+
+
+def _describe_pending(run: RunDirectory, folder: Path, pending: Pending) -> dict[str, Any]:
+    return {
+        "run": str(run),
+        "state": pending.state,
+        "price": pending.price.describe(),
+        "job_ids": list(pending.job_ids),
+        "folder": str(folder),
+    }
+
+
+def _keep_partial(folder: Path, placed: PlacedStudent, images: Images, collected: Collected) -> str:
+    """Write what there is of an evaluation with missing jobs, and say what is missing."""
+    correct = measured = 0
+    for unit, table in zip(collected.units, collected.tables):
+        if table is not None:
+            labels = images.labels.numpy()[unit.start : unit.stop]
+            correct += int((placed.student.classify(table[0]).argmax(1) == labels).sum())
+            measured += len(labels)
+    counts = {"correct": correct, "samples": measured, "planned": len(images)}
+    accuracy = correct / measured if measured else None
+    write_json(
+        folder / "partial.json",
+        {
+            "accuracy": accuracy,
+            "counts": counts,
+            "missing": collected.missing,
+            "qpu_seconds_charged": collected.charged,
+            "job_ids": [record.job_id for record in collected.records if record],
+        },
+    )
+    return (
+        f"{measured} of {len(images)} samples have a result (kept in {folder / 'partial.json'}); missing are\n"
+        + "\n".join(collected.missing)
+        + "\nsubmit failed jobs again with --retry-failed"
+    )
 
 
 def _identify(placed: PlacedStudent, settings: BackendSettings, images: Images) -> dict[str, Any]:
-    """Collect what changes the answer; how long to wait, in which mode and what it may cost do not."""
-    content = settings.model_dump(mode="json", exclude={"description", "wait_hours", "mode", "max_qpu_seconds"})
+    """Collect what changes the answer. A simulator's version does; a device is not paid again for an update."""
+    content = settings.model_dump(mode="json", exclude=UNESSENTIAL)
+    simulators = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime") if settings.kind != "ibm" else ()
     return {
         "backend": content,
         "weights": digest_weights(placed.student),
         "circuit": digest_circuit(placed.compiled.isa),
         "images": images.digest,
         "seed": placed.seed,
-        "versions": {name: version(name) for name in ("qiskit", "qiskit-aer", "qiskit-ibm-runtime")},
+        "versions": {name: version(name) for name in simulators},
     }
 
 
-def _keep(run: RunDirectory, folder: Path, place: Place, evaluation: Evaluation, seconds: float) -> dict[str, Any]:
+def _keep(
+    run: RunDirectory,
+    folder: Path,
+    place: Place,
+    evaluation: Evaluation,
+    calibration: dict[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
     """Write raw values, calibration and, last, the result: it exists only if the rest does."""
     arrays = {
         "expectation_values": evaluation.measured.values,
@@ -363,10 +319,10 @@ def _keep(run: RunDirectory, folder: Path, place: Place, evaluation: Evaluation,
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **arrays)
     write_atomically(folder / "expectation_values.npz", lambda aside: _write_bytes(aside, stream.getvalue()))
-    write_json(folder / "calibration.json", place.calibration(evaluation.compiled.physical_qubits))
+    write_json(folder / "calibration.json", calibration)
     settings, summary = place.settings, evaluation.summary()
-    estimated = None
-    if settings.kind != "aer" and place.target is not None:
+    estimated = evaluation.measured.facts.get("price", {}).get("seconds")
+    if settings.kind == "fake" and place.target is not None:
         compiled = evaluation.compiled
         duration = circuit_duration(compiled.isa.circuit, compiled.measured_qubits, place.target)
         estimated = estimate_qpu_seconds(summary["circuit_executions"], duration)
@@ -376,6 +332,7 @@ def _keep(run: RunDirectory, folder: Path, place: Place, evaluation: Evaluation,
         **summary,
         "qpu_seconds_estimated": estimated,
         "noise_scale": settings.noise_scale,
+        **evaluation.measured.facts,
         "seconds": seconds,
         "folder": str(folder),
     }

@@ -21,6 +21,7 @@ from qkd_qiskit.exceptions import ConfigurationError, QkdError
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.evaluation import evaluate_run
+from qkd_qiskit.pipeline.hardware import Spending
 from qkd_qiskit.pipeline.training import train_run
 from qkd_qiskit.runs import ROOT, RunDirectory
 from qkd_qiskit.shipped import find_file, list_files, read_toml
@@ -84,7 +85,12 @@ def read_job(name: str) -> tuple[JobSettings, Path]:
 
 
 def run_job(
-    name: str, out: Path | None = None, *, assignments: Iterable[str] = (), listener: Listener | None = None
+    name: str,
+    out: Path | None = None,
+    *,
+    assignments: Iterable[str] = (),
+    listener: Listener | None = None,
+    confirmed: bool = False,
 ) -> dict[str, Any]:
     """Run a job file: train, then evaluate. What has been done already is read, what was interrupted goes on.
 
@@ -93,6 +99,7 @@ def run_job(
         out: the run directory; the job's own if `None`.
         assignments: `section.key=value` texts, laid over the `[train]` table.
         listener: follows along.
+        confirmed: whether evaluations on IBM devices may be paid, each up to its backend's `max_qpu_seconds`.
 
     Returns:
         `run`, `training` and `evaluations`, the contents of their result files.
@@ -112,8 +119,9 @@ def run_job(
             f"{run} holds a run of other settings than {name} asks for; give another --out (nothing was changed)"
         )
     training = train_run(settings, run.path, resume=resume, listener=listener)
+    spending = Spending(confirmed=confirmed)
     evaluations = [
-        evaluate_run(run, backend, samples=item.samples, shots=item.shots, listener=listener)
+        evaluate_run(run, backend, samples=item.samples, shots=item.shots, listener=listener, spending=spending)
         for item, backend in zip(job.evaluate, backends)
     ]
     report = _write_report(run, listener) if job.report else None

@@ -1,0 +1,212 @@
+"""`jobs`: the ledger of paid jobs, and coming back to them; `doctor`: whether everything is in place."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qkd_qiskit.cli_shared import shared_options
+from qkd_qiskit.exceptions import ConfigurationError, QkdError
+
+LEDGER = click.option("--ledger", type=click.Path(path_type=Path), help="Ledger of paid jobs.  [one per user]")
+ACCOUNT = click.option("--account", metavar="NAME", help="A saved IBM account.  [environment, or the default one]")
+
+
+@click.group(invoke_without_command=True)
+@LEDGER
+@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object to stdout.")
+@click.pass_context
+def jobs(context: click.Context, ledger: Path | None, as_json: bool) -> None:
+    """List the paid jobs of the ledger; show, resume, wait for or cancel them."""
+    context.obj = ledger
+    if context.invoked_subcommand is None:
+        _list(ledger, as_json)
+
+
+def _open(context: click.Context, ledger: Path | None, *, exclusive: bool = True) -> Any:
+    from qkd_qiskit.execution.ledger import Ledger, default_ledger
+
+    return Ledger(ledger or context.obj or default_ledger(), exclusive=exclusive)
+
+
+def _list(path: Path | None, as_json: bool) -> None:
+    from qkd_qiskit.execution.ledger import Ledger, default_ledger
+
+    with Ledger(path or default_ledger(), exclusive=False) as ledger:
+        rows = [(record, ledger.evaluation(record.evaluation) or {}) for record in ledger.records()]
+    if as_json:
+        listed = [{**vars(record), "run": row.get("run"), "backend": row.get("backend")} for record, row in rows]
+        click.echo(json.dumps({"jobs": listed}))
+        return
+    from qkd_qiskit.console import describe_seconds, show_table
+
+    table = [
+        [
+            str(record.number),
+            Path(row.get("run", "")).name or "-",
+            row.get("backend", "-"),
+            record.job_id or "-",
+            record.state.lower(),
+            describe_seconds(max(0.0, time.time() - record.created)),
+            f"{record.estimated:.0f}",
+            "-" if record.charged is None else f"{record.charged:.0f}",
+        ]
+        for record, row in rows
+    ]
+    show_table(["id", "run", "backend", "job", "state", "age", "QPU s estimated", "charged"], table)
+
+
+def _find(ledger: Any, name: str) -> list[Any]:
+    """Find records by number, job id, or the beginning of an evaluation's name."""
+    records = ledger.records()
+    found = [r for r in records if name in (str(r.number), r.job_id)] or [
+        r for r in records if len(name) >= 4 and r.evaluation.startswith(name)
+    ]
+    if not found:
+        raise ConfigurationError(f"the ledger {ledger.path} has no job {name!r}; `qkd-qiskit jobs` lists them")
+    return found
+
+
+@jobs.command()
+@click.argument("name", metavar="ID")
+@LEDGER
+@shared_options
+@click.pass_context
+def show(context: click.Context, name: str, ledger: Path | None, quiet: bool, as_json: bool) -> None:
+    """Show all that is known about a job: ID is its number, its job id, or an evaluation's."""
+    from qkd_qiskit.console import show_facts
+
+    with _open(context, ledger, exclusive=False) as opened:
+        found = [(record, opened.events(record)) for record in _find(opened, name)]
+    if as_json:
+        click.echo(json.dumps({"jobs": [{**vars(record), "events": events} for record, events in found]}))
+        return
+    for record, events in found:
+        show_facts(f"job {record.number}", {key: str(value) for key, value in vars(record).items()})
+        for moment, what in events:
+            click.echo(f"    {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}  {what}")
+
+
+@jobs.command()
+@click.argument("name", metavar="[ID]", required=False)
+@click.option("--all", "everything", is_flag=True, help="All evaluations that have no result yet.")
+@click.option("--retry-failed", is_flag=True, help="Submit units again whose jobs failed.")
+@LEDGER
+@ACCOUNT
+@shared_options
+@click.pass_context
+def resume(
+    context: click.Context, name: str | None, everything: bool, ledger: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Finish evaluations: adopt their jobs, submit what was confirmed and is missing, wait, fetch, write the result."""
+    _resume(context, name, everything, ledger, as_json, **options)
+
+
+@jobs.command()
+@click.argument("name", metavar="[ID]", required=False)
+@LEDGER
+@ACCOUNT
+@shared_options
+@click.pass_context
+def wait(context: click.Context, name: str | None, ledger: Path | None, as_json: bool, **options: Any) -> None:
+    """Wait for the results of one evaluation, or of all, and write them."""
+    _resume(context, name, name is None, ledger, as_json, retry_failed=False, **options)
+
+
+def _resume(
+    context: click.Context,
+    name: str | None,
+    everything: bool,
+    ledger: Path | None,
+    as_json: bool,
+    *,
+    retry_failed: bool,
+    account: str | None,
+    quiet: bool,
+) -> None:
+    from qkd_qiskit.cli_evaluate import show_evaluation
+    from qkd_qiskit.console import open_listener
+
+    if (name is None) != everything:
+        raise ConfigurationError("give an ID or --all; `qkd-qiskit jobs` lists them")
+    results: list[dict[str, Any]] = []
+    failures: list[QkdError] = []
+    with _open(context, ledger) as opened:
+        records = opened.records() if everything else _find(opened, name or "")
+        for evaluation in dict.fromkeys(record.evaluation for record in records):
+            try:
+                results += _finish(opened, evaluation, retry_failed, account, open_listener(quiet=quiet or as_json))
+            except QkdError as error:
+                failures.append(error)
+                click.echo(f"evaluation {evaluation[:12]}: {error}", err=True)
+    if as_json:
+        click.echo(json.dumps({"evaluations": results, "failed": len(failures)}))
+    for result in [] if as_json else results:
+        show_evaluation(result, False)
+    if failures:
+        raise failures[0]
+
+
+def _finish(
+    ledger: Any, evaluation: str, retry_failed: bool, account: str | None, listener: Any
+) -> list[dict[str, Any]]:
+    """Finish one evaluation from what the ledger knows of it."""
+    row = ledger.evaluation(evaluation) or {"request": {}}
+    request = row["request"]
+    if not request:
+        raise ConfigurationError("it was made from Python without a run directory; finish it there")
+    from qkd_qiskit.config import BackendSettings, validate
+    from qkd_qiskit.pipeline.evaluation import evaluate_run
+    from qkd_qiskit.pipeline.hardware import Spending
+    from qkd_qiskit.runs import RunDirectory
+
+    settings = validate(BackendSettings, {**request["backend"], "max_qpu_seconds": int(row["budget"])}, "ledger")
+    spending = Spending(ledger=ledger, retry_failed=retry_failed, account=account)
+    run = RunDirectory(Path(request["run"]))
+    return [
+        evaluate_run(
+            run, settings, samples=request["samples"], shots=request["shots"], listener=listener, spending=spending
+        )
+    ]
+
+
+@jobs.command()
+@click.argument("name", metavar="ID")
+@LEDGER
+@ACCOUNT
+@shared_options
+@click.pass_context
+def cancel(
+    context: click.Context, name: str, ledger: Path | None, account: str | None, quiet: bool, as_json: bool
+) -> None:
+    """Cancel a job that has not run, or all jobs of an evaluation."""
+    with _open(context, ledger) as opened:
+        open_ones = [r for r in _find(opened, name) if r.state in ("INTENT", "SUBMITTED")]
+        from qkd_qiskit.execution.cancelling import cancel_records
+
+        outcome = cancel_records(opened, open_ones, account, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps({"cancelled": outcome}))
+    else:
+        click.echo(f"{len(outcome)} job(s) cancelled")
+
+
+@click.command()
+@LEDGER
+@ACCOUNT
+@shared_options
+def doctor(ledger: Path | None, account: str | None, quiet: bool, as_json: bool) -> None:
+    """Check versions, disk, ledger and account: plan, devices, time left. Works without an account, in seconds."""
+    from qkd_qiskit.execution.doctor import examine
+
+    findings = examine(ledger, account)
+    if as_json:
+        click.echo(json.dumps(findings))
+        return
+    from qkd_qiskit.console import show_facts
+
+    show_facts("qkd-qiskit doctor", findings)

@@ -1,0 +1,214 @@
+"""The submit protocol: intent first, id stored before anything waits, looked up by tag before any second submit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from qkd_qiskit.exceptions import AccountError, BackendError, UndecidedError
+from qkd_qiskit.execution.faults import NotSent, Refusal, ServiceFault
+from qkd_qiskit.execution.ledger import CANCELLED, FAILED, INTENT, SUBMITTED, Ledger, Record
+from qkd_qiskit.execution.waiting import Clock, Pauses, Say, persist
+
+SETTLE_SECONDS, OUTAGE_SECONDS = 60.0, 1800.0
+MARGIN, SPARE_SECONDS = 1.5, 5.0
+"""A job may take this much more than estimated, and this many seconds; beyond that the service stops it."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of an evaluation that becomes one job.
+
+    Attributes:
+        name: hash of what changes the answer.
+        start: its first row of parameter values.
+        stop: the row after its last.
+        estimated: QPU seconds.
+    """
+
+    name: str
+    start: int
+    stop: int
+    estimated: float
+
+    @property
+    def most(self) -> float:
+        """QPU seconds after which the service is to stop it."""
+        return MARGIN * self.estimated + SPARE_SECONDS
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What a submission came to.
+
+    Attributes:
+        job_id: the service's.
+        mode: session, batch or job.
+        session_id: of the session or batch.
+    """
+
+    job_id: str
+    mode: str
+    session_id: str | None
+
+
+class Searches(Protocol):
+    """What the protocol asks of a connection."""
+
+    @property
+    def repeats_by_itself(self) -> bool:
+        """Whether the client may submit twice without telling."""
+
+    def find(self, tag: str) -> list[str]:
+        """Return the ids of jobs with a tag, oldest first."""
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job; `False` if it is too late."""
+
+
+Send = Callable[[Record], Handed]
+
+
+@dataclass
+class Submitter:
+    """Carries the protocol out.
+
+    Attributes:
+        ledger: open.
+        connection: to the service.
+        say: told what happens.
+        clock: tells the time and sleeps.
+        settle_seconds: how long an accepted job may take to show up in a search.
+        outage_seconds: how long to put up with a service that does not answer.
+    """
+
+    ledger: Ledger
+    connection: Searches
+    say: Say
+    clock: Clock
+    settle_seconds: float = SETTLE_SECONDS
+    outage_seconds: float = OUTAGE_SECONDS
+
+    def submit(self, evaluation: str, unit: Unit, send: Send, *, retry_failed: bool = False) -> Record:
+        """Make sure that a unit has exactly one job, or ended with a reason.
+
+        Args:
+            evaluation: in whose budget it falls.
+            unit: the unit.
+            send: submits a job for a record, with the record's tag and limit.
+            retry_failed: whether a unit whose job failed is submitted anew.
+
+        Returns:
+            Its record: SUBMITTED, or what it was before if nothing had to be done.
+
+        Raises:
+            BudgetError: it does not fit into the budget any more.
+            UndecidedError: nobody knows whether there is a job; nothing was submitted.
+            BackendError: the service refused the job or can't be reached.
+            AccountError: the account is refused.
+        """
+        record = self.ledger.latest(unit.name)
+        if record is not None and record.state == INTENT:
+            record = self.settle(record)
+            if record.state == SUBMITTED:
+                return record
+            return self._send(record, send, again=True)
+        ended = record is not None and record.state in (FAILED, CANCELLED)
+        if record is not None and not (ended and (retry_failed or record.job_id is None)):
+            return record
+        return self._send(self.ledger.intend(evaluation, unit.name, unit.estimated, unit.most), send, again=False)
+
+    def _send(self, record: Record, send: Send, *, again: bool) -> Record:
+        """Submit until there is a job; between two tries, look whether there is one already."""
+        pauses, deadline, told = Pauses(self.clock), self.clock.now() + self.outage_seconds, False
+        while True:
+            try:
+                handed = send(record)
+            except NotSent as fault:
+                if self.clock.now() >= deadline:
+                    raise BackendError(
+                        f"the service took no job for {self.outage_seconds:.0f} s: {fault}\nnothing was submitted; "
+                        "run the same command again later"
+                    ) from fault
+                if not told:
+                    self.say(f"not submitted yet ({fault}); trying again")
+                told = True
+                pauses.take(fault.retry_after)
+            except ServiceFault as fault:
+                self.ledger.note(record, f"in doubt: {fault}")
+                self.say(f"the answer to a submission was lost ({fault}); looking for the job by its tag")
+                record, again = self.settle(record), True
+                if record.state == SUBMITTED:
+                    return record
+                if self.clock.now() >= deadline:
+                    raise BackendError(
+                        f"submitting keeps failing: {fault}\nthere is no job; run the same command again later"
+                    ) from fault
+                pauses.take(fault.retry_after)
+            except Refusal as refusal:
+                self.ledger.change(record, f"refused: {refusal}", state=FAILED, reason=str(refusal), charged=0.0)
+                raise BackendError(f"the service refused the job: {refusal}") from refusal
+            else:
+                record = self._store(record, handed)
+                if again or self.connection.repeats_by_itself:
+                    self._cancel_extras(record)
+                return record
+
+    def _store(self, record: Record, handed: Handed) -> Record:
+        columns = {"job_id": handed.job_id, "mode": handed.mode, "session_id": handed.session_id}
+        record = self.ledger.change(record, f"submitted as {handed.job_id}", state=SUBMITTED, **columns)
+        self.say(f"submitted job {handed.job_id}")
+        return record
+
+    def settle(self, record: Record) -> Record:
+        """Find out whether an intent has become a job; adopt it if so.
+
+        Returns:
+            The record, SUBMITTED if there is a job, else INTENT: then there is none.
+
+        Raises:
+            UndecidedError: the search fails, so nothing may be submitted.
+            AccountError: the account is refused.
+        """
+        pauses, deadline = Pauses(self.clock), self.clock.now() + self.settle_seconds
+        while True:
+            found = self._find(record)
+            if found:
+                record = self.ledger.change(record, f"adopted {found[0]}", state=SUBMITTED, job_id=found[0])
+                self.say(f"found job {found[0]} by its tag; nothing was submitted a second time")
+                self._cancel_extras(record, found)
+                return record
+            if self.clock.now() >= deadline:
+                return record
+            pauses.take()
+
+    def _find(self, record: Record) -> list[str]:
+        try:
+            return persist(
+                lambda: self.connection.find(record.tag), seconds=self.outage_seconds, clock=self.clock, say=self.say
+            )
+        except (ServiceFault, Refusal) as fault:
+            raise UndecidedError(
+                f"it is not known whether the job tagged {record.tag} exists, and the service can't be asked: {fault}\n"
+                "nothing was submitted; `qkd-qiskit jobs resume --all` asks again"
+            ) from fault
+
+    def _cancel_extras(self, record: Record, found: list[str] | None = None) -> None:
+        """Cancel every other job with a record's tag, and say so."""
+        with contextlib.suppress(UndecidedError, AccountError):
+            for job_id in found if found is not None else self._find(record):
+                if job_id != record.job_id:
+                    self._cancel_extra(record, job_id)
+
+    def _cancel_extra(self, record: Record, job_id: str) -> None:
+        try:
+            stopped = persist(
+                lambda: self.connection.cancel(job_id), seconds=self.outage_seconds, clock=self.clock, say=self.say
+            )
+            fate = "cancelled before it ran" if stopped else "it had ended already and may have been charged"
+        except (ServiceFault, Refusal) as fault:
+            fate = f"cancelling it failed ({fault}); cancel it by hand"
+        self.ledger.note(record, f"extra job {job_id}: {fate}")
+        self.say(f"the service made an extra job {job_id}: {fate}")

@@ -1,0 +1,319 @@
+"""Evaluation on hardware: the price first, then every job through the ledger, then the results."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qkd_qiskit.config import BackendSettings
+from qkd_qiskit.exceptions import AccountError, BackendError, BudgetError, InterruptedRunError
+from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
+from qkd_qiskit.execution.compilation import CompiledCircuit, check_equivalence
+from qkd_qiskit.execution.cost import Price, circuit_duration, count_bases, repetition_delay
+from qkd_qiskit.execution.devices import Place
+from qkd_qiskit.execution.ledger import Ledger, Record, default_ledger
+from qkd_qiskit.execution.mitigation import check_mitigation, learning_executions, multiplier
+from qkd_qiskit.execution.submission import Unit
+from qkd_qiskit.execution.units import name_units, split
+from qkd_qiskit.execution.waiting import Clock
+from qkd_qiskit.files import digest_of, read_json, write_json
+from qkd_qiskit.listening import Listener
+from qkd_qiskit.pipeline.placing import PlacedStudent
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What may be paid, and how.
+
+    Attributes:
+        confirmed: whether the price is accepted unseen, up to the backend's `max_qpu_seconds`.
+        ask: shows the price and asks; without it, only what is `confirmed` is paid.
+        dry_run: stop after the price.
+        wait: wait for the results; else return after submission.
+        retry_failed: submit units again whose jobs failed.
+        account: name of a saved account; the default one if `None`.
+        ledger: an open ledger; the user's own if `None`.
+        clock: tells the time and sleeps.
+    """
+
+    confirmed: bool = False
+    ask: Callable[[Price], bool] | None = None
+    dry_run: bool = False
+    wait: bool = True
+    retry_failed: bool = False
+    account: str | None = None
+    ledger: Ledger | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """An evaluation that has no result yet.
+
+    Attributes:
+        state: `planned` (nothing was submitted) or `submitted`.
+        price: what it costs.
+        job_ids: of the jobs, in the order of the samples.
+    """
+
+    state: str
+    price: Price
+    job_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What came of an evaluation's jobs.
+
+    Attributes:
+        place: the device.
+        compiled: the circuit that ran.
+        price: what was expected.
+        units: in the order of the samples.
+        records: of each unit; `None` if it was never submitted.
+        tables: values and errors `(N, O)` of each unit; `None` if it has none.
+        calibration: of the qubits in use, before and after.
+        trouble: why not everything was submitted; empty if it was.
+    """
+
+    place: Place
+    compiled: CompiledCircuit
+    price: Price
+    units: tuple[Unit, ...]
+    records: tuple[Record | None, ...]
+    tables: tuple[tuple[np.ndarray, np.ndarray] | None, ...]
+    calibration: dict[str, Any]
+    trouble: str = ""
+
+    @property
+    def charged(self) -> float | None:
+        """QPU seconds charged; `None` if the service did not say."""
+        known = [record.charged for record in self.records if record is not None and record.charged is not None]
+        return sum(known) if known else None
+
+    @property
+    def missing(self) -> list[str]:
+        """One line for each unit without a result."""
+        lines = []
+        for unit, record, table in zip(self.units, self.records, self.tables):
+            if table is None:
+                why = (record.reason if record else self.trouble) or "no reason given"
+                job = f"job {record.job_id}, {record.state.lower()}" if record else "not submitted"
+                lines.append(f"samples {unit.start} to {unit.stop - 1}: {job}: {why}")
+        return lines
+
+
+@dataclass
+class HardwareEvaluation:
+    """One evaluation on one device.
+
+    Attributes:
+        name: hash of what changes the answer; the evaluation's name in the ledger.
+        settings: the backend.
+        placed: the student.
+        values: parameter values `(N, A + P)`.
+        folder: where the circuit and the calibration are kept; nowhere if `None`.
+        request: what a later process needs to finish it.
+        spending: what may be paid.
+        listener: follows along.
+    """
+
+    name: str
+    settings: BackendSettings
+    placed: PlacedStudent
+    values: np.ndarray
+    folder: Path | None
+    request: dict[str, Any]
+    spending: Spending
+    listener: Listener
+
+    def run(self) -> Collected | Pending:
+        """Say the price, submit what has not been submitted, wait, fetch.
+
+        Raises:
+            BudgetError: it costs more than is allowed or left, or was not confirmed.
+            BackendError: device or service can't be reached, or refused.
+            UndecidedError: nobody knows whether a job exists.
+            AccountError: the account is refused.
+            LedgerError: the ledger is in use or can't be written.
+            InterruptedRunError: Ctrl-C; the jobs go on.
+        """
+        with _open_ledger(self.spending) as ledger:
+            try:
+                return self._run(ledger)
+            except KeyboardInterrupt:
+                jobs = [record for record in ledger.records(self.name) if record.job_id]
+                raise InterruptedRunError(
+                    f"interrupted; {len(jobs)} submitted job(s) go on\n"
+                    f"come back with `qkd-qiskit jobs resume {self.name[:12]}` or the same command"
+                ) from None
+
+    def _run(self, ledger: Ledger) -> Collected | Pending:
+        from qkd_qiskit.execution.collection import Collector
+        from qkd_qiskit.execution.connection import Connection
+        from qkd_qiskit.execution.runtime import close_session, connect, open_device
+
+        check_mitigation(self.settings)
+        service = connect(self.settings.device, self.spending.account)
+        connection = Connection.over(service)
+        place = open_device(self.settings, service)
+        if connection.wire is not None:
+            connection.wire.strict()
+        compiled = self._compile(place)
+        price, units = self._plan(place, compiled, connection)
+        pending = [unit for unit in units if ledger.latest(unit.name) is None or self.spending.retry_failed]
+        for line in price.lines():
+            self.listener.say(line)
+        if self.spending.dry_run:
+            return Pending("planned", price)
+        self._allow(ledger, price, bool(pending))
+        for session_id in ledger.open_sessions():  # of a process that was killed
+            close_session(connection, ledger, session_id)
+        records, trouble = self._submit(ledger, connection, place, compiled, units)
+        if not self.spending.wait:
+            return Pending("submitted", price, tuple(record.job_id for record in records if record and record.job_id))
+        collector = Collector(ledger, connection, self.settings, self.listener.say, self.spending.clock)
+        found = [self._collect(collector, compiled, unit, record) for unit, record in zip(units, records)]
+        calibration = self._compare_calibration(place, compiled)
+        return Collected(
+            place,
+            compiled,
+            price,
+            tuple(units),
+            tuple(record for record, _ in found),
+            tuple(tables for _, tables in found),
+            calibration,
+            trouble,
+        )
+
+    def _compile(self, place: Place) -> CompiledCircuit:
+        """Take the circuit that was planned the first time, so that a resumed evaluation has the same units."""
+        path = self.folder / "isa.qpy" if self.folder else None
+        if path and path.with_suffix(".json").exists():
+            kept = load_circuits(path, self.placed.logical)[1]
+            check_equivalence(self.placed.logical, kept)
+            return kept
+        compiled, anew = place.adopt(self.placed.compiled, self.placed.logical)
+        if anew:
+            trained_for = self.placed.compiled.device or "an ideal simulator"
+            self.listener.say(
+                f"the student was trained for {trained_for}: its logical circuit was compiled anew for {place.device}"
+            )
+        check_equivalence(self.placed.logical, compiled)
+        if path and self.folder and not self.spending.dry_run:
+            write_json(self.folder / "calibration_before.json", place.calibration(compiled.physical_qubits))
+            save_circuits(path, self.placed.logical, compiled)
+        return compiled
+
+    def _plan(self, place: Place, compiled: CompiledCircuit, connection: Any) -> tuple[Price, list[Unit]]:
+        from qkd_qiskit.execution.runtime import ask_remaining
+
+        assert place.target is not None
+        price = Price(
+            samples=len(self.values),
+            bases=count_bases(compiled.isa.observables),
+            shots=self.settings.shots,
+            observables=len(compiled.isa.observables),
+            multiplier=multiplier(self.settings),
+            learning=learning_executions(self.settings),
+            repetition_delay=repetition_delay(place.backend),
+            circuit_seconds=circuit_duration(compiled.isa.circuit, compiled.measured_qubits, place.target),
+            jobs=1,
+            budget=self.settings.max_qpu_seconds,
+            remaining=ask_remaining(connection, self.spending.clock),
+        )
+        cuts = split(price, self.settings)
+        price = Price(**{**asdict(price), "jobs": len(cuts)})
+        return price, name_units(compiled, self.values, self.settings, price, cuts)
+
+    def _allow(self, ledger: Ledger, price: Price, paying: bool) -> None:
+        """Check the price against the cap and the account, and have it confirmed, once for each evaluation."""
+        known = ledger.evaluation(self.name)
+        if known is not None and (not paying or known["budget"] >= price.budget):
+            self.listener.say("confirmed before; what was submitted is not submitted again")
+        else:
+            if price.seconds > price.budget:
+                raise BudgetError(
+                    f"it needs at least {price.seconds:.0f} QPU seconds and {price.budget:.0f} are allowed; "
+                    "nothing was submitted\ngive fewer --samples or --shots, or "
+                    f"--max-qpu-seconds {math.ceil(price.seconds + 5)}"
+                )
+            if price.remaining is not None and price.seconds > price.remaining:
+                raise BudgetError(
+                    f"it needs at least {price.seconds:.0f} QPU seconds and the account has {price.remaining:.0f} "
+                    "left; nothing was submitted; give fewer --samples or --shots"
+                )
+            if not self.spending.confirmed and not (self.spending.ask and self.spending.ask(price)):
+                raise BudgetError("not confirmed, nothing was submitted; give --yes to pay without being asked")
+        if known is None or paying:
+            ledger.add_evaluation(
+                self.name, self.request.get("run", ""), self.settings.name, self.request, price.budget
+            )
+
+    def _submit(
+        self, ledger: Ledger, connection: Any, place: Place, compiled: CompiledCircuit, units: list[Unit]
+    ) -> tuple[list[Record | None], str]:
+        """Submit what has no job yet; if one can't be, keep what there is and say why."""
+        from qkd_qiskit.execution.runtime import Desk
+        from qkd_qiskit.execution.submission import Submitter
+
+        clock, say, settings = self.spending.clock, self.listener.say, self.settings
+        submitter = Submitter(ledger, connection, say, clock, settings.settle_seconds, settings.outage_seconds)
+        records: list[Record | None] = []
+        with Desk(place, connection, ledger, say, clock) as desk:
+            for unit in units:
+                rows = self.values[unit.start : unit.stop]
+
+                def send(record: Record, rows: np.ndarray = rows) -> Any:
+                    return desk.hand_in(compiled, rows, record)
+
+                try:
+                    records.append(submitter.submit(self.name, unit, send, retry_failed=self.spending.retry_failed))
+                except AccountError:
+                    raise
+                except (BudgetError, BackendError) as error:
+                    if not records:
+                        raise
+                    say(str(error))
+                    return records + [None] * (len(units) - len(records)), str(error)
+        return records, ""
+
+    def _collect(self, collector: Any, compiled: CompiledCircuit, unit: Unit, record: Record | None) -> Any:
+        from qkd_qiskit.execution.results import Shape
+
+        if record is None:
+            return None, None
+        shape = Shape(unit.stop - unit.start, len(compiled.isa.observables), self.settings.shots)
+        return collector.collect(record, shape)
+
+    def _compare_calibration(self, place: Place, compiled: CompiledCircuit) -> dict[str, Any]:
+        """Return the calibration before and after; `drifted` if the device was calibrated in between."""
+        from qkd_qiskit.execution.runtime import refresh
+
+        path = self.folder / "calibration_before.json" if self.folder else None
+        before = read_json(path) if path and path.exists() else place.calibration(compiled.physical_qubits)
+        after = refresh(place).calibration(compiled.physical_qubits)
+        drifted = before["sha256"] != after["sha256"]
+        if drifted:
+            self.listener.say(f"{place.device} was calibrated while the evaluation ran; both snapshots are kept")
+        return {"before": before, "after": after, "drifted": drifted}
+
+
+@contextlib.contextmanager
+def _open_ledger(spending: Spending) -> Iterator[Ledger]:
+    if spending.ledger is not None:
+        yield spending.ledger
+        return
+    with Ledger(default_ledger()) as ledger:
+        yield ledger
+
+
+def name_evaluation(identity: dict[str, Any]) -> str:
+    """Name an evaluation by what changes its answer."""
+    return digest_of(identity)

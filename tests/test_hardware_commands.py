@@ -1,0 +1,191 @@
+"""The price first, the cap, and the commands around a paid job: `estimate`, `jobs`, `doctor`; no token anywhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.paid import FastClock, call, evaluate, records, split
+from tests.paid import clock as clock
+from tests.paid import no_evaluations_yet as no_evaluations_yet
+from tests.paid import run as run
+from tests.paid import server as server
+from tests.runtime_server import RuntimeServer
+
+WHERE = ["--backend", "ibm_manila", "--samples", "4", "--shots", "64"]
+
+
+def test_estimate_says_the_price_and_submits_nothing(run: Path, server: RuntimeServer) -> None:
+    told = json.loads(call("estimate", str(run), *WHERE, "--json").stdout)
+    price = told["price"]
+    assert (price["samples"], price["bases"], price["shots"], price["executions"]) == (4, 1, 64, 256)
+    assert price["saving"] == 3, "two qubits have three parities, all measured in one basis"
+    assert price["seconds"] == pytest.approx(2 + 256 * (price["repetition_delay"] + price["circuit_seconds"]))
+    assert 1e-6 < price["circuit_seconds"] < 1e-4
+    assert price["remaining"] == 600
+    text = call("estimate", str(run), *WHERE).stdout
+    assert "3 times fewer than EstimatorQNN.forward" in text
+    assert server.posts == 0
+
+
+def test_a_dry_run_submits_nothing(run: Path, server: RuntimeServer) -> None:
+    assert json.loads(evaluate(run, "--dry-run", "--json").stdout)["state"] == "planned"
+    assert (server.posts, records()) == (0, [])
+
+
+def test_nobody_pays_without_being_asked(run: Path, server: RuntimeServer) -> None:
+    result = call("evaluate", str(run), *WHERE)
+    assert result.exit_code == 8
+    assert "give --yes" in result.stderr
+    assert server.posts == 0
+
+
+@pytest.mark.parametrize(("answer", "posts"), [(False, 0), (True, 1)])
+def test_the_answer_decides(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch, answer: bool, posts: int
+) -> None:
+    monkeypatch.setattr("qkd_qiskit.cli_evaluate.ask_price", lambda price: answer)
+    assert call("evaluate", str(run), *WHERE).exit_code == (0 if answer else 8)
+    assert server.posts == posts
+
+
+def test_more_than_the_account_has_left_is_refused(run: Path, server: RuntimeServer) -> None:
+    server.service.usage_limit_seconds = 2
+    assert "the account has 2 left" in evaluate(run, code=8).stderr
+    assert server.posts == 0
+
+
+def test_every_job_has_a_longest_time_and_a_tag_of_its_own(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    result = json.loads(evaluate(run, "--json", *split(2)).stdout)
+    assert [2 < job.cost <= 10 for job in server.jobs] == [True, True]
+    tags = [tag for job in server.jobs for tag in job.tags]
+    assert len(set(tags)) == 2
+    assert all(tag.startswith("qkd:") for tag in tags)
+    assert result["qpu_seconds_charged"] == sum(job.quantum_seconds for job in server.jobs)
+    assert result["qpu_seconds_estimated"] == pytest.approx(4.07, abs=0.05)
+
+
+def test_no_wait_then_jobs_then_resume(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    server.hold()
+    submitted = evaluate(run, "--no-wait")
+    assert "jobs resume --all" in submitted.stdout
+    assert [session.accepting_jobs for session in server.service.sessions.values()] == [False]
+    table = call("jobs").stdout.splitlines()
+    assert table[0].split()[:6] == ["id", "run", "backend", "job", "state", "age"]
+    assert "submitted" in table[1]
+    shown = call("jobs", "show", "1").stdout
+    assert server.jobs[0].id in shown
+    assert "submitted as" in shown
+    server.release()
+    for form in (["resume", "--all"], ["wait"], ["resume", "1"], ["resume", server.jobs[0].id]):
+        finished = call("jobs", *form)
+        assert finished.exit_code == 0, finished.output
+        assert "accuracy" in finished.stdout
+    assert server.posts == 1
+    assert "done" in call("jobs").stdout
+
+
+def test_cancel(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    server.hold()
+    evaluate(run, "--no-wait")
+    assert call("jobs", "cancel", "1").stdout == "1 job(s) cancelled\n"
+    assert (server.jobs[0].status, records()[0]["state"]) == ("Cancelled", "CANCELLED")
+    result = evaluate(run, code=4)
+    assert "cancelled by you" in result.stderr
+    assert server.posts == 1
+    server.release()
+    evaluate(run, "--retry-failed")
+    assert server.posts == 2
+
+
+def test_an_unknown_id_and_no_id(ledger_file: Path) -> None:
+    assert "has no job 'x'" in call("jobs", "show", "x").stderr
+    assert "give an ID or --all" in call("jobs", "resume").stderr
+    assert call("jobs", "--json").stdout == '{"jobs": []}\n'
+
+
+def test_ctrl_c_says_how_to_come_back(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("qkd_qiskit.execution.collection.wait_until_final", interrupt)
+        assert "come back with `qkd-qiskit jobs resume" in evaluate(run, code=130).stderr
+    assert not any(session.accepting_jobs for session in server.service.sessions.values())
+    assert call("jobs", "resume", "--all").exit_code == 0
+    assert server.posts == 1
+
+
+def test_a_job_file_asks_for_yes_too(run: Path, server: RuntimeServer, workplace: Path, clock: FastClock) -> None:
+    Path("paid.toml").write_text(
+        "report = false\n[train]\nbackend = 'aer'\ndata = {classes = '0-1', train_per_class = 8}\n"
+        "teacher = {name = 'none'}\nstudent = {qubits = 2}\ntraining = {epochs = 1}\n"
+        "[[evaluate]]\nbackend = 'ibm_manila'\nsamples = 2\nshots = 10\n"
+    )
+    assert call("run", "paid.toml").exit_code == 8
+    assert call("run", "paid.toml", "--yes").exit_code == 0
+    assert server.posts == 1
+
+
+def test_doctor_with_an_account(run: Path, server: RuntimeServer) -> None:
+    began = time.monotonic()
+    found = json.loads(call("doctor", "--json").stdout)
+    assert time.monotonic() - began < 5
+    assert (found["account"], found["devices"]) == ("works", "ibm_manila")
+    assert "plan" in found
+    assert found["QPU seconds left"] == "600"
+    assert "0 jobs" in found["ledger"]
+    assert "qiskit-ibm-runtime 0." in found["versions"]
+
+
+def test_doctor_without_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("QISKIT_IBM", "IAM_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(
+        "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(tmp_path / "none.json")
+    )
+    result = call("doctor")
+    assert result.exit_code == 0
+    assert "needs an IBM Quantum account" in result.stdout
+
+
+CANARY = "canary-4b7e1f-token"
+
+
+@pytest.mark.parametrize("fault", [None, ("POST", "/jobs", "401")])
+def test_no_token_in_any_output_or_file(run: Path, tmp_path: Path, fault: tuple[str, str, str] | None) -> None:
+    with RuntimeServer(["ibm_manila"], sampling="zeros", token=CANARY) as server:
+        if fault:
+            server.faults.add(*fault, times=None)
+        environment = {
+            **os.environ,
+            **server.environment(),
+            "QKD_LEDGER": str(tmp_path / "ledger.sqlite"),
+            "QISKIT_IBM_RUNTIME_LOG_LEVEL": "DEBUG",
+            "QISKIT_IBM_RUNTIME_LOG_FILE": str(tmp_path / "client.log"),
+        }
+        command = [sys.executable, "-m", "qkd_qiskit", "evaluate", str(run), *WHERE, "--yes", "--max-qpu-seconds", "20"]
+        answer = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=False)
+    assert answer.returncode == (7 if fault else 0), answer.stderr
+    written = [path for folder in (run, tmp_path) for path in folder.rglob("*") if path.is_file()]
+    everything = answer.stdout + answer.stderr + b"".join(path.read_bytes() for path in written)
+    assert len(written) > 5
+    assert everything.count(CANARY.encode()) == 0
+    assert b"Bearer" not in everything
+
+
+def test_no_option_takes_a_token() -> None:
+    from qkd_qiskit.cli import main
+
+    for command in main.commands.values():
+        assert not any("token" in option for parameter in command.params for option in parameter.opts)
+    assert logging.getLogger("qkd_qiskit").level == logging.NOTSET

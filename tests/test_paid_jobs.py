@@ -1,0 +1,183 @@
+"""Paid jobs: never lost, never submitted twice. The faults F2 to F4, F11 to F13 of the fault table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from qkd_qiskit.execution.ledger import Ledger
+from tests.paid import FastClock, call, evaluate, records, split
+from tests.paid import clock as clock
+from tests.paid import no_evaluations_yet as no_evaluations_yet
+from tests.paid import run as run
+from tests.paid import server as server
+from tests.runtime_server import RuntimeServer
+
+EVERY = int(os.environ.get("QKD_KILL_EVERY", "10"))
+"""Every how many calls a process is killed; 1 is the whole test, a larger number takes a part of them."""
+
+
+@pytest.mark.slow
+def test_f2_killed_after_any_call(run: Path, server: RuntimeServer, tmp_path: Path) -> None:
+    server.service.usage_limit_seconds = 1e6
+    command = [sys.executable, "-m", "tests.kill_everywhere", str(run), str(tmp_path), "1", str(EVERY)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    stories = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert len(stories) >= 60 // EVERY
+    for story in stories:
+        assert story["finished"] == 0, (story, (tmp_path / f"{story['calls']}.log").read_text())
+        assert [state for state, _ in story["records"]] == ["DONE", "DONE"], story
+        assert [server.created_by_tag[tag] for _, tag in story["records"]] == [1, 1], story
+    assert server.jobs_created == 2 * len(stories)
+
+
+@pytest.mark.parametrize("action", ["drop_after", "reset_after", "html", "garbage", "status_after_accept:502"])
+def test_f3_accepted_but_the_answer_is_lost(run: Path, server: RuntimeServer, clock: FastClock, action: str) -> None:
+    server.faults.add("POST", "/jobs", action)
+    result = evaluate(run)
+    assert "by its tag" in result.stderr
+    assert (server.jobs_created, server.posts) == (1, 1)
+    assert [record["state"] for record in records()] == ["DONE"]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("times", [1, 6])
+def test_f4_refused_for_a_while(run: Path, server: RuntimeServer, clock: FastClock, status: int, times: int) -> None:
+    server.faults.add("POST", "/jobs", f"status:{status}", times=times)
+    evaluate(run, "--set", "settle_seconds=5")
+    assert (server.jobs_created, server.posts) == (1, times + 1)
+
+
+def test_f4_refused_after_accepting_six_times(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    server.faults.add("POST", "/jobs", "status_after_accept:503", times=6)
+    evaluate(run)
+    assert (server.jobs_created, server.posts) == (1, 1)
+
+
+def test_f4_a_job_that_shows_up_late_is_found_and_the_extra_cancelled(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qkd_qiskit.execution.connection import Connection
+
+    find, asked = Connection.find, []
+    monkeypatch.setattr(
+        Connection, "find", lambda self, tag: asked.append(tag) or (find(self, tag) if asked[2:] else [])
+    )
+    server.hold()
+    server.faults.add("POST", "/jobs", "drop_after")
+    result = evaluate(run, "--set", "settle_seconds=1", "--no-wait")
+    states = Counter(job.status for job in server.jobs)
+    assert states == {"Queued": 1, "Cancelled": 1}
+    assert "extra job" in result.stderr
+    assert "cancelled before it ran" in result.stderr
+    server.release()
+    assert call("jobs", "resume", "--all").exit_code == 0
+    assert records()[0]["state"] == "DONE"
+
+
+def test_the_client_that_repeats_by_itself_is_caught(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qkd_qiskit.execution.connection.hold", lambda service: None)
+    monkeypatch.setattr("urllib3.util.retry.Retry.sleep", lambda self, response=None: None)
+    server.hold()
+    server.faults.add("POST", "/jobs", "status_after_accept:502")
+    result = evaluate(run, "--no-wait")
+    assert Counter(job.status for job in server.jobs) == {"Queued": 1, "Cancelled": 1}
+    assert "extra job" in result.stderr
+
+
+def test_nothing_is_submitted_while_the_search_fails(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    server.faults.add("POST", "/jobs", "drop")
+    server.faults.add("GET", "/jobs", "status:503", times=None)
+    result = evaluate(run, code=6)
+    assert "nothing was submitted" in result.stderr
+    assert (server.jobs_created, server.posts) == (0, 1)
+    assert records()[0]["state"] == "INTENT"
+    evaluate(run, code=6)
+    assert server.posts == 1
+    server.faults.clear()
+    evaluate(run)
+    assert server.jobs_created == 1
+
+
+def test_f11_a_second_process_refuses_at_once(
+    run: Path, server: RuntimeServer, ledger_file: Path, tmp_path: Path
+) -> None:
+    with Ledger(ledger_file):
+        began = time.monotonic()
+        result = evaluate(run, code=9)
+        assert time.monotonic() - began < 1
+        assert "another qkd-qiskit is working with the ledger" in result.stderr
+        began = time.monotonic()
+        command = [sys.executable, "-m", "qkd_qiskit", "evaluate", str(run), "--backend", "ibm_manila", "--yes"]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 9
+        assert time.monotonic() - began < 2, "nothing heavy is imported before the lock is tried"
+    assert server.posts == 0
+
+
+def test_f12_twice_costs_nothing(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    first = evaluate(run, "--json", *split(2))
+    second = evaluate(run, "--json", *split(2))
+    assert first.stdout == second.stdout
+    assert server.posts == 2
+    (Path(json.loads(first.stdout)["folder"]) / "result.json").unlink()
+    third = json.loads(evaluate(run, "--json", *split(2)).stdout)
+    assert third["job_ids"] == json.loads(first.stdout)["job_ids"]
+    assert server.posts == 2
+
+
+def test_a_stored_result_that_is_gone_is_fetched_not_measured_again(
+    run: Path, server: RuntimeServer, clock: FastClock, ledger_file: Path
+) -> None:
+    folder = Path(json.loads(evaluate(run, "--json").stdout)["folder"])
+    (folder / "result.json").unlink()
+    (stored,) = ledger_file.with_name("ledger-results").iterdir()
+    stored.write_bytes(b"damaged")
+    evaluate(run)
+    assert server.posts == 1
+
+
+def test_f13_a_budget_below_the_price(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    result = evaluate(run, "--max-qpu-seconds", "1", code=8)
+    assert "--max-qpu-seconds 8" in result.stderr
+    assert server.posts == 0
+
+
+def test_f13_a_budget_hit_midway_keeps_what_there_is(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    options = [*split(3, samples=6), "--max-qpu-seconds", "8"]
+    result = evaluate(run, *options, samples=6, code=4)
+    assert server.posts < 3
+    assert "give a higher --max-qpu-seconds" in result.stderr
+    (partial,) = (run / "evaluations").glob("*/partial.json")
+    kept = json.loads(partial.read_text())
+    assert 0 < kept["counts"]["samples"] < kept["counts"]["planned"] == 6
+    evaluate(run, *options[:-1], "60", samples=6)
+    assert server.posts == 3
+
+
+def test_the_ledger_of_a_newer_version_is_left_alone(ledger_file: Path) -> None:
+    import sqlite3
+
+    with Ledger(ledger_file):
+        pass
+    database = sqlite3.connect(ledger_file)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    result = call("jobs")
+    assert result.exit_code == 9
+    assert "newer than this program" in result.stderr
+
+
+def test_a_file_that_is_no_ledger_is_refused_by_name(ledger_file: Path) -> None:
+    ledger_file.write_text("precious notes" * 100)
+    assert "can't open the ledger" in call("jobs").stderr
+    assert ledger_file.read_text().startswith("precious")

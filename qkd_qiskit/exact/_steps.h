@@ -100,22 +100,28 @@ static void complex_product(double *y, i64 y_far, const double *re, const double
     if (y_far) product(y + y_far, im, rs, cs, x, out, in, C, plus);
 }
 
-/* sums[i, k] (+-)= sum over c of a[i, c] b[k, c]. */
+/* sums[i, k] += sign * sum over c of a[i, c] b[k, c]. */
 FOR_EACH_CPU static void outer(double *sums, const double *a, const double *b, i64 rows, i64 columns, i64 C, double sign)
 {
-    for (i64 i = 0; i < rows; i++)
-        for (i64 k = 0; k < columns; k += 4) {
-            i64 left = columns - k < 4 ? columns - k : 4, c = 0;
-            v4 sum[4] = {{0}};
-            double rest[4] = {0};
-            if (left == 4)
-                for (; c + 4 <= C; c += 4)
-                    for (int j = 0; j < 4; j++) sum[j] += *(const v4 *)(a + i * C + c) * *(const v4 *)(b + (k + j) * C + c);
-            for (; c < C; c++)
-                for (i64 j = 0; j < left; j++) rest[j] += a[i * C + c] * b[(k + j) * C + c];
-            for (i64 j = 0; j < left; j++)
-                sums[i * columns + k + j] += sign * (rest[j] + (sum[j][0] + sum[j][1]) + (sum[j][2] + sum[j][3]));
+    for (i64 i = 0; i < rows; i++) {
+        i64 k = 0, whole = C - C % 4;
+        for (; k + 4 <= columns; k += 4) {
+            v4 s[4] = {{0}}, rest = {0};
+            for (i64 c = 0; c < whole; c += 4)
+                for (int j = 0; j < 4; j++) s[j] += *(const v4 *)(a + i * C + c) * *(const v4 *)(b + (k + j) * C + c);
+            for (i64 c = whole; c < C; c++)
+                for (int j = 0; j < 4; j++) rest[j] += a[i * C + c] * b[(k + j) * C + c];
+            v4 low = __builtin_shufflevector(s[0], s[1], 0, 4, 2, 6) + __builtin_shufflevector(s[0], s[1], 1, 5, 3, 7);
+            v4 high = __builtin_shufflevector(s[2], s[3], 0, 4, 2, 6) + __builtin_shufflevector(s[2], s[3], 1, 5, 3, 7);
+            rest += __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
+            *(v4 *)(sums + i * columns + k) += sign * rest;
         }
+        for (; k < columns; k++) {
+            double sum = 0;
+            for (i64 c = 0; c < C; c++) sum += a[i * C + c] * b[k * C + c];
+            sums[i * columns + k] += sign * sum;
+        }
+    }
 }
 
 /* ---- steps ---------------------------------------------------------------------------------------------------- */

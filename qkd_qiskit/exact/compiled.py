@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from qkd_qiskit.exact.angles import Angles
 from qkd_qiskit.exact.fronts import GROUND
@@ -27,8 +28,7 @@ _LOAD, _MATRIX, _ORDER, _JOIN, _TURN, _END = range(6)
 _LARGEST = 256
 _LARGEST_OPERATOR = 32
 _TILE = 16
-_WORTH_A_THREAD = 2**17
-_MOST_RUNS = 32
+_WORTH_A_THREAD = 2**18
 _TAIL = -1
 _NONE = np.zeros(1)
 
@@ -272,7 +272,7 @@ class CompiledEvaluation:
             return own
 
         work_of_all = count * (front.rows + front.size * self._num_observables)
-        runs = min(_MOST_RUNS, max(1, work_of_all // _WORTH_A_THREAD))
+        runs = min(2 * torch.get_num_threads(), max(1, round(work_of_all / _WORTH_A_THREAD)))
         step = max(1, -(-count // (runs * _TILE))) * _TILE
         return for_each(work, [(start, min(start + step, count)) for start in range(0, count, step)])
 

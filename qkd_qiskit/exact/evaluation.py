@@ -14,7 +14,7 @@ from qiskit.circuit import Parameter
 
 from qkd_qiskit.exact.angles import AngleTable
 from qkd_qiskit.exact.chains import ChainMatrices
-from qkd_qiskit.exact.compiled import CompiledEvaluation, CompiledPass, load_kernel
+from qkd_qiskit.exact.compiled import CompiledEvaluation, CompiledPass, has_kernel
 from qkd_qiskit.exact.fronts import AmplitudeFront, EvolvedFront, Front, build_front
 from qkd_qiskit.exact.fusion import apply_local
 from qkd_qiskit.exact.lowering import Constant, Operation, Phase, lower_circuit, needs_density_matrix
@@ -144,12 +144,10 @@ class Evaluation:
         amplitudes: bool,
     ) -> CompiledEvaluation | None:
         """Return the compiled road, None if there is no kernel or it isn't for this circuit."""
-        kernel = load_kernel()
-        if kernel is None:
+        if not has_kernel():
             return None
         try:
             return CompiledEvaluation(
-                kernel,
                 front,
                 tail,
                 qubits,

@@ -1,5 +1,7 @@
 """The compiled kernel and NumPy give the same values and gradients; one without the other is an option, too."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp
 
 from qkd_qiskit.exact import ExactExpectation
-from qkd_qiskit.exact.compiled import SWITCH, load_kernel
+from qkd_qiskit.exact.compiled import SWITCH, has_kernel
 from tests.exact.reference import (
     amplitude_student,
     append_ansatz,
@@ -24,7 +26,7 @@ from tests.exact.reference import (
     z_observables,
 )
 
-needs_kernel = pytest.mark.skipif(load_kernel() is None, reason="the C extension isn't built (or is switched off)")
+needs_kernel = pytest.mark.skipif(not has_kernel(), reason="the C extension isn't built (or is switched off)")
 
 
 def both_roads(*parts, **options):
@@ -131,4 +133,24 @@ def test_a_second_derivative_is_refused():
 
 def test_the_switch_turns_the_kernel_off(monkeypatch):
     monkeypatch.setenv(SWITCH, "1")
-    assert load_kernel() is None
+    assert not has_kernel()
+
+
+@needs_kernel
+@pytest.mark.parametrize("num_qubits", [1, 3, 6])
+@pytest.mark.parametrize("amplitudes", [True, False])
+def test_both_roads_agree_without_any_gate_that_turns(num_qubits, amplitudes):
+    circuit = QuantumCircuit(num_qubits)
+    if not amplitudes:
+        circuit.x(0)
+    roads = both_roads(circuit, z_observables(num_qubits), [], [], amplitude_inputs=amplitudes)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(5, 2**num_qubits if amplitudes else 0))
+    compare(roads, x, np.zeros(0), rng)
+
+
+def test_an_expectation_can_be_copied():
+    circuit, inputs, weights = student(3, 1)
+    exact = ExactExpectation(circuit, z_observables(3), inputs, weights)
+    x, w = np.ones((2, 3)), np.ones(len(weights))
+    np.testing.assert_array_equal(copy.deepcopy(exact).values(x, w), exact.values(x, w))

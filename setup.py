@@ -1,9 +1,10 @@
-"""Copy the declarative folders into the wheel; everything else is in setup.cfg."""
+"""Copy the declarative folders into the wheel, build the optional C kernel; everything else is in setup.cfg."""
 
 import shutil
+import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
@@ -25,4 +26,13 @@ class BuildWithShippedFiles(build_py):
                 shutil.copy(source, target / source.name)
 
 
-setup(cmdclass={"build_py": BuildWithShippedFiles})
+# Without a compiler the install goes on and NumPy does the kernel's work (qkd_qiskit/exact/compiled.py).
+KERNEL = Extension(
+    "qkd_qiskit.exact._kernel",
+    ["qkd_qiskit/exact/_kernel.c"],
+    depends=["qkd_qiskit/exact/_steps.h"],
+    extra_compile_args=[] if sys.platform == "win32" else ["-std=c99", "-O3", "-Wno-psabi"],
+    optional=True,
+)
+
+setup(cmdclass={"build_py": BuildWithShippedFiles}, ext_modules=[KERNEL])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import isfinite
 from operator import add
 from typing import Any
 
@@ -13,6 +14,7 @@ from qiskit.circuit import Parameter
 
 from qkd_qiskit.exact.angles import AngleTable
 from qkd_qiskit.exact.chains import ChainMatrices
+from qkd_qiskit.exact.compiled import CompiledEvaluation, CompiledPass, has_kernel
 from qkd_qiskit.exact.fronts import AmplitudeFront, EvolvedFront, Front, build_front
 from qkd_qiskit.exact.fusion import apply_local
 from qkd_qiskit.exact.lowering import Constant, Operation, Phase, lower_circuit, needs_density_matrix
@@ -50,6 +52,9 @@ class _Pass:
     operator: Any
     tail: Any
     chunks: Sequence[tuple[slice, Any, Any]]
+
+
+Pass = _Pass | CompiledPass
 
 
 class Evaluation:
@@ -110,6 +115,9 @@ class Evaluation:
                 f"noise goes up to {_LIMITS[self.base]}. Use fewer qubits, or --engine aer."
             )
         front, tail = split_operations(operations)
+        self._compiled = self._compile(front, tail, qubits, terms, noise, amplitudes) if self._on_cpu else None
+        if self._compiled is not None:
+            return
         self._front: Front = build_front(front, qubits, self.base)
         if amplitudes:
             self._front = AmplitudeFront(len(qubits))
@@ -126,14 +134,45 @@ class Evaluation:
             for part in (self._front, self._tail, self._chains):
                 part.to_torch(self._device)
 
+    def _compile(
+        self,
+        front: list[Operation],
+        tail: list[Operation],
+        qubits: list[int],
+        terms: list[Terms],
+        noise: NoiseTable,
+        amplitudes: bool,
+    ) -> CompiledEvaluation | None:
+        """Return the compiled road, None if there is no kernel or it isn't for this circuit."""
+        if not has_kernel():
+            return None
+        try:
+            return CompiledEvaluation(
+                front,
+                tail,
+                qubits,
+                self.base,
+                amplitudes,
+                lambda order: _measured_vectors(terms, noise, order),
+                terms,
+                self.angles,
+            )
+        except NotImplementedError:
+            return None
+
     def is_small(self, num_samples: int) -> bool:
         """Return whether every product of matrices in a pass is below what BLAS would share among threads."""
+        if self._compiled is not None:
+            return True
         return self._tail.is_small and self._tail.rows_a_sample * num_samples <= _SMALL
 
-    def forward(self, inputs: torch.Tensor, weights: torch.Tensor, keep: bool) -> tuple[torch.Tensor, _Pass | None]:
+    def forward(self, inputs: torch.Tensor, weights: torch.Tensor, keep: bool) -> tuple[torch.Tensor, Pass | None]:
         """Return the values (N, O) for inputs (N, F) and weights (P,), and what `backward` needs."""
         x, w = _plain(inputs), _plain(weights)
         _check_finite(x, w)
+        if self._compiled is not None:
+            values, left = self._compiled.forward(x, w)
+            return torch.from_numpy(values), left if keep else None
         shared = self._trig(self.angles.shared_values(w))
         everyone = Trig(*shared)
         matrices, chains = self._chains.forward(everyone)
@@ -145,8 +184,8 @@ class Evaluation:
             part, kept = self._tail.values(operator, state)
             return part, (rows, front, kept) if keep else None
 
-        values, found.chunks = zip(*for_each(evaluate, self._chunks(len(x))))
-        return self._result(values, len(x)), found if keep else None
+        parts, found.chunks = zip(*for_each(evaluate, self._chunks(len(x))))
+        return self._result(parts, len(x)), found if keep else None
 
     def _samples(self, x: np.ndarray, w: np.ndarray, shared: tuple) -> tuple[Any, Any]:
         """Return the vectors of samples (N, F), and what the front's `backward` needs."""
@@ -180,8 +219,12 @@ class Evaluation:
         found = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
         return torch.from_numpy(np.array(np.broadcast_to(found, (len(found), count)).T, order="C"))
 
-    def backward(self, cotangents: torch.Tensor, found: _Pass, for_inputs: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(self, cotangents: torch.Tensor, found: Pass, for_inputs: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the gradients for inputs (N, F) and weights (P,) from that of the values (N, O)."""
+        if isinstance(found, CompiledPass):
+            assert self._compiled is not None
+            grads = self._compiled.backward(_plain(cotangents), found, for_inputs)
+            return torch.from_numpy(grads[0]), torch.from_numpy(grads[1])
         need_front = for_inputs or self._front.uses_weights or self.angles.own_use_weights
         total = Slopes(None, self._zeros(self.angles.num_shared), [None] * self._chains.num_groups)
         rows = _plain(cotangents).T if self._differ else _plain(cotangents).sum(axis=0)[:, None]
@@ -223,8 +266,10 @@ def _plain(tensor: torch.Tensor) -> np.ndarray:
 
 def _check_finite(inputs: np.ndarray, weights: np.ndarray) -> None:
     for name, array in (("inputs", inputs), ("weights", weights)):
-        finite = np.isfinite(array)
-        if not finite.all():
+        if not isfinite(array.sum()):  # a sum of numbers is finite, but for a rare overflow
+            finite = np.isfinite(array)
+            if finite.all():
+                continue
             row = int(np.argwhere(~finite)[0][0])
             raise ConfigurationError(f"{name} holds NaN or infinity, first in row {row}. Check the step before it.")
 

@@ -146,12 +146,19 @@ class _ExpectationValues(torch.autograd.Function):
         return values
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, cotangents: torch.Tensor) -> tuple:
-        inputs, weights = ctx.like
-        with one_blas_thread(ctx.evaluation.is_small(len(inputs))):
-            input_grad, weight_grad = ctx.evaluation.backward(cotangents, ctx.saved, ctx.needs_input_grad[1])
-        return None, input_grad.to(inputs), weight_grad.to(weights)
+        # `once_differentiable` costs 20 us; it has something to refuse only if a graph of this pass is being made
+        return (_go_back_once if torch.is_grad_enabled() else _go_back)(ctx, cotangents)
+
+
+def _go_back(ctx: Any, cotangents: torch.Tensor) -> tuple:
+    inputs, weights = ctx.like
+    with one_blas_thread(ctx.evaluation.is_small(len(inputs))):
+        input_grad, weight_grad = ctx.evaluation.backward(cotangents, ctx.saved, ctx.needs_input_grad[1])
+    return None, input_grad.to(inputs), weight_grad.to(weights)
+
+
+_go_back_once = torch.autograd.function.once_differentiable(_go_back)
 
 
 def _check_parameters(circuit: QuantumCircuit, inputs: list[Parameter], weights: list[Parameter]) -> None:

@@ -85,7 +85,7 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--observables": ("student.observables", str, "parities (all Z-strings) or z (one a qubit).  [parities]"),
     "--head": ("student.head", str, "affine or paper.  [affine]"),
     "--loss": ("distillation.loss", str, "kd, ce or paper.  [kd with a teacher, else ce]"),
-    "--temperature": ("distillation.temperature", float, "Softens teacher and student.  [4]"),
+    "--temperature": ("distillation.temperature", float, "Softens teacher and student.  [4, hybrid 1.5]"),
     "--alpha": ("distillation.alpha", float, "Weight of the teacher's term: (1-alpha) CE + alpha T^2 KL.  [0.9]"),
     "--epochs": ("training.epochs", int, "Passes over the training images.  [60]"),
     "--batch-size": ("training.batch_size", int, "Images a step.  [32, hybrid 16]"),

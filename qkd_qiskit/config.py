@@ -299,7 +299,9 @@ class JobSettings(_Section):
     evaluate: tuple[EvaluationSettings, ...] = ()
 
 
-STUDENT_DEFAULTS: dict[str, dict[str, Any]] = {"hybrid": {"training": {"learning_rate": 3e-3, "batch_size": 16}}}
+STUDENT_DEFAULTS: dict[str, dict[str, Any]] = {
+    "hybrid": {"training": {"learning_rate": 3e-3, "batch_size": 16}, "distillation": {"temperature": 1.5}}
+}
 """Where a kind of student has other defaults than those above."""
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -28,7 +28,7 @@ def train(
     teacher: Teacher | None = None,
     *,
     loss: str | None = None,
-    temperature: float = 4.0,
+    temperature: float | None = None,
     alpha: float = 0.9,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -45,7 +45,7 @@ def train(
         dataset: its `train` and `validation` images are used.
         teacher: what is distilled; `None` for plain training.
         loss: `kd`, `ce` or `paper`; by default `kd` with a teacher and `ce` without.
-        temperature: softens both distributions.
+        temperature: softens both distributions; the command line's default for this kind of student if not given.
         alpha: weight of the teacher's term.
         epochs: passes over the training images; like the four below, the command line's default if not given.
         batch_size: images a step.
@@ -62,7 +62,8 @@ def train(
         ConfigurationError: a name is unknown, or the loss needs a teacher.
         BackendError: the engine disagrees with Aer.
     """
-    objective = Objective(loss or ("kd" if teacher else "ce"), temperature, alpha)
+    usual = STUDENT_DEFAULTS.get(placed.student.blueprint.kind, {}).get("distillation", {}).get("temperature", 4.0)
+    objective = Objective(loss or ("kd" if teacher else "ce"), usual if temperature is None else temperature, alpha)
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "schedule": schedule, "clip": clip}
     plan = _plan_in_memory(placed, given, seed)
     logits = teacher.logits(dataset.train) if teacher and objective.needs_teacher else None

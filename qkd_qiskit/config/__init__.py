@@ -1,0 +1,37 @@
+"""Settings: TOML and options to frozen, validated values; for an unknown key the nearest known one is named."""
+
+from qkd_qiskit.config.backend import BackendSettings, MitigationSettings, NoiseSettings
+from qkd_qiskit.config.job import EvaluationSettings, JobSettings
+from qkd_qiskit.config.reading import merge, parse_assignments, validate
+from qkd_qiskit.config.run import (
+    PRESETS,
+    STUDENT_DEFAULTS,
+    DataSettings,
+    DistillationSettings,
+    Settings,
+    StudentSettings,
+    TeacherSettings,
+    TrainingSettings,
+)
+from qkd_qiskit.config.sections import LARGEST_SEED, MOST_SHOTS
+
+__all__ = [
+    "LARGEST_SEED",
+    "MOST_SHOTS",
+    "PRESETS",
+    "STUDENT_DEFAULTS",
+    "BackendSettings",
+    "DataSettings",
+    "DistillationSettings",
+    "EvaluationSettings",
+    "JobSettings",
+    "MitigationSettings",
+    "NoiseSettings",
+    "Settings",
+    "StudentSettings",
+    "TeacherSettings",
+    "TrainingSettings",
+    "merge",
+    "parse_assignments",
+    "validate",
+]

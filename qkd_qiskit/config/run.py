@@ -1,0 +1,169 @@
+"""Settings of a training run: images, teacher, student, loss, loop."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field
+
+from qkd_qiskit.config.backend import BackendSettings
+from qkd_qiskit.config.sections import LARGEST_SEED, Section
+from qkd_qiskit.files import digest_of
+
+
+class DataSettings(Section):
+    """Which images, and how they are split.
+
+    Attributes:
+        dataset: `digits`, `mnist`, `fashion_mnist` or `cifar10`.
+        classes: such as `0-7` or `0,3,6`; all if not given.
+        train_per_class: the student's training images of each class; all if not given.
+        validation_per_class: validation images of each class; all if not given.
+        test_per_class: test images of each class; the whole official test set if not given.
+        validation_fraction: share of the official training set that is kept for validation.
+        split_seed: decides the split; the run's own seed if not given.
+        data_dir: folder in torchvision's layout.
+    """
+
+    dataset: str = "digits"
+    classes: str | None = None
+    train_per_class: int | None = Field(default=None, ge=1)
+    validation_per_class: int | None = Field(default=None, ge=1)
+    test_per_class: int | None = Field(default=None, ge=1)
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    split_seed: int | None = Field(default=None, ge=0, le=LARGEST_SEED)
+    data_dir: str | None = None
+
+
+class TeacherSettings(Section):
+    """The classical network that is distilled.
+
+    Attributes:
+        name: `lenet`, `alexnet`, `ensemble`, `none`, or a file.
+        epochs: of its own training; its usual number if not given.
+        batch_size: images a step.
+        learning_rate: Adam's largest; its usual one if not given.
+        seed: decides its weights, apart from the student's seed: students with the same split share one teacher (give
+            them the same `data.split_seed`, or the split and with it the teacher changes with the student's seed).
+    """
+
+    name: str = "lenet"
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=1_000_000)
+    learning_rate: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+
+
+class StudentSettings(Section):
+    """The quantum student; see `qkd_qiskit.quantum.StudentBlueprint`.
+
+    Attributes:
+        kind: `qnn` or `hybrid`.
+        qubits: `Q`.
+        layers: entangling layers of the ansatz.
+        reduction: `linear` or `average_pool`.
+        encoding: `amplitude` or `angle`.
+        observables: `parities` or `z`.
+        head: `affine` or `paper`.
+        angle_range: largest angle of bounded encodings, in radians.
+        normalise: standardise features in front of a bounded encoding, the cure for seeds that never learn.
+    """
+
+    kind: str = "qnn"
+    qubits: int = Field(default=4, ge=1, le=12)
+    layers: int = Field(default=2, ge=0)
+    reduction: str = "linear"
+    encoding: str = "amplitude"
+    observables: str = "parities"
+    head: str = "affine"
+    angle_range: float = Field(default=math.pi / 2, gt=0)
+    normalise: bool = True
+
+
+class DistillationSettings(Section):
+    """The loss; see `qkd_qiskit.distillation.Objective`.
+
+    Attributes:
+        loss: `kd`, `ce` or `paper`; if not given, `kd` with a teacher and `ce` without one.
+        temperature: softens both distributions.
+        alpha: weight of the teacher's term.
+    """
+
+    loss: str | None = None
+    temperature: float = Field(default=4.0, gt=0)
+    alpha: float = Field(default=0.9, ge=0, le=1)
+
+
+class TrainingSettings(Section):
+    """The training loop; see `qkd_qiskit.distillation.TrainingPlan`.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        learning_rate: Adam's largest.
+        schedule: `cosine`, `one_cycle` or `constant`.
+        clip: largest gradient norm; 0 switches clipping off.
+        weight_decay: decoupled weight decay.
+        engine: what evaluates the circuit in training: `exact`, or `aer`, Aer with batched parameter shift.
+        device: torch device of student and exact engine: `cpu`, `cuda` or `cuda:1`.
+        threads: of torch; they decide how sums are rounded. On small students one is also the fastest.
+        probe: samples of the first batch that are checked against Aer before training starts.
+    """
+
+    epochs: int = Field(default=60, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=1_000_000)
+    learning_rate: float = Field(default=2e-2, gt=0)
+    schedule: str = "cosine"
+    clip: float = Field(default=1.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    engine: Literal["exact", "aer"] = "exact"
+    device: str = "cpu"
+    threads: int = Field(default=1, ge=1, le=256)
+    probe: int = Field(default=4, ge=1)
+
+
+class Settings(Section):
+    """Everything that decides a training run.
+
+    Attributes:
+        seed: decides the split, the initial weights, the order of the images, and every sampled number.
+        data: which images.
+        teacher: what is distilled.
+        student: what is trained.
+        distillation: the loss.
+        training: the loop.
+        backend: where the circuit runs.
+    """
+
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+    data: DataSettings = DataSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    student: StudentSettings = StudentSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    training: TrainingSettings = TrainingSettings()
+    backend: BackendSettings
+
+    @property
+    def loss(self) -> str:
+        """The loss with its default filled in."""
+        return self.distillation.loss or ("ce" if self.teacher.name == "none" else "kd")
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the settings that change the result; where the images lie and descriptions do not."""
+        content = self.model_dump(mode="json")
+        content["data"].pop("data_dir")
+        content["backend"].pop("description")
+        return digest_of(content)
+
+
+STUDENT_DEFAULTS: dict[str, dict[str, Any]] = {
+    "hybrid": {"training": {"learning_rate": 3e-3, "batch_size": 16}, "distillation": {"temperature": 1.5}}
+}
+"""Where a kind of student has other defaults than those above."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"distillation": {"loss": "paper", "temperature": 3.0, "alpha": 0.9}},
+}
+"""Named sets of settings; `paper` is the distillation loss of arXiv 2311.13810 exactly as its public code has it."""

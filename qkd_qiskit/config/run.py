@@ -12,6 +12,24 @@ from qkd_qiskit.config.sections import LARGEST_SEED, Section
 from qkd_qiskit.files import digest_of
 
 
+class AugmentationSettings(Section):
+    """Distorted copies of the student's training images; see `qkd_qiskit.classical.augmentation`.
+
+    Attributes:
+        copies: of each image, besides the image itself; 0 for none.
+        shift: largest shift along each axis, in pixels.
+        rotation: largest rotation, in degrees.
+        scale: largest relative change of size.
+        flip: whether half of the copies are mirrored left to right.
+    """
+
+    copies: int = Field(default=0, ge=0, le=1000)
+    shift: float = Field(default=2.0, ge=0)
+    rotation: float = Field(default=10.0, ge=0, le=180)
+    scale: float = Field(default=0.1, ge=0, lt=1)
+    flip: bool = False
+
+
 class DataSettings(Section):
     """Which images, and how they are split.
 
@@ -23,6 +41,7 @@ class DataSettings(Section):
         test_per_class: test images of each class; the whole official test set if not given.
         validation_fraction: share of the official training set that is kept for validation.
         split_seed: decides the split; the run's own seed if not given.
+        augment: distorted copies of the student's training images; a pass over the data is then longer.
         data_dir: folder in torchvision's layout.
     """
 
@@ -33,6 +52,7 @@ class DataSettings(Section):
     test_per_class: int | None = Field(default=None, ge=1)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     split_seed: int | None = Field(default=None, ge=0, le=LARGEST_SEED)
+    augment: AugmentationSettings = AugmentationSettings()
     data_dir: str | None = None
 
 

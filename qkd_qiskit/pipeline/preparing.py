@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from qkd_qiskit.classical.augmentation import Augmentation
 from qkd_qiskit.classical.datasets import load_dataset
 from qkd_qiskit.classical.images import Dataset, Images
 from qkd_qiskit.classical.teachers import Teacher, build_teacher
@@ -98,6 +99,7 @@ def load_data(settings: Settings, listener: Listener) -> Dataset:
         validation_per_class=data.validation_per_class,
         test_per_class=data.test_per_class,
         validation_fraction=data.validation_fraction,
+        augmentation=Augmentation(**data.augment.model_dump()),
         seed=settings.seed if data.split_seed is None else data.split_seed,
         data_dir=data.data_dir,
     )

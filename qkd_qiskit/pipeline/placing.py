@@ -11,7 +11,7 @@ from qiskit_aer.noise import NoiseModel
 
 from qkd_qiskit.classical.datasets import DATASETS
 from qkd_qiskit.classical.images import Dataset
-from qkd_qiskit.classical.reduction import REDUCTIONS
+from qkd_qiskit.classical.reduction import REDUCTIONS, fit_reduction
 from qkd_qiskit.classical.teachers import find_teacher
 from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
 from qkd_qiskit.distillation.losses import LOSSES
@@ -69,7 +69,7 @@ def build_student(
     """Build a quantum student for a data set and compile its circuit for a backend.
 
     Args:
-        dataset: gives image shape and classes.
+        dataset: gives image shape and classes; its training images fit a reduction that needs it (`pca`).
         backend: a simulator's name or settings: `aer`, `aer_noisy`, any `fake_*`.
         engine: `exact` or `aer`: what evaluates circuit and gradient in training.
         device: torch device of student and exact engine.
@@ -85,9 +85,11 @@ def build_student(
     blueprint = make_blueprint(settings, dataset)
     logical = blueprint.build_circuit()
     place = open_training_place(resolved, settings.qubits)
-    return place_student(
+    placed = place_student(
         blueprint, logical, place.compile(logical), place, dataset.classes, engine=engine, device=device, seed=seed
     )
+    fit_reduction(placed.student.features, dataset.train.pixels)
+    return placed
 
 
 def place_student(

@@ -9,6 +9,7 @@ import torch
 
 from qkd_qiskit.classical.datasets import load_dataset
 from qkd_qiskit.classical.images import Dataset, Images
+from qkd_qiskit.classical.reduction import fit_reduction
 from qkd_qiskit.classical.teachers import Teacher, build_teacher
 from qkd_qiskit.config import Settings
 from qkd_qiskit.distillation.losses import Objective
@@ -58,6 +59,7 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
         device=settings.training.device,
         seed=settings.seed,
     )
+    fit_reduction(placed.student.features, dataset.train.pixels)
     metrics = compiled.metrics
     listener.say(
         f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; "

@@ -23,6 +23,7 @@ from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.execution.engines import build_quantum_layer
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.quantum import student as students
+from qkd_qiskit.quantum.ansatz import ANSAETZE
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.encoding import ENCODINGS
 from qkd_qiskit.quantum.heads import HEADS
@@ -146,7 +147,9 @@ def make_blueprint(settings: StudentSettings, dataset: Dataset) -> StudentBluepr
     return StudentBlueprint(
         kind=settings.kind,
         num_qubits=settings.qubits,
+        ansatz=settings.ansatz,
         layers=settings.layers,
+        layer=settings.layer,
         reduction=settings.reduction,
         encoding=settings.encoding,
         observables=settings.observables,
@@ -211,6 +214,7 @@ def check_settings(settings: Settings) -> None:
         ("student", chosen.kind, students.STUDENTS),
         ("reduction", chosen.reduction, REDUCTIONS),
         ("encoding", chosen.encoding, ENCODINGS),
+        ("ansatz", chosen.ansatz, ANSAETZE),
         ("observables", chosen.observables, OBSERVABLES),
         ("head", chosen.head, HEADS),
         ("schedule", settings.training.schedule, SCHEDULES),

@@ -215,6 +215,8 @@ def _show_training(result: dict[str, Any], as_json: bool) -> None:
             "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
         },
     )
+    if result.get("layer") == "classical":
+        return  # no circuit, so there is nothing to evaluate on a backend
     click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
 
 

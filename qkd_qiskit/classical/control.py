@@ -12,8 +12,9 @@ class ClassicalControl(nn.Module):
     """`tanh(R2 (w * (R1 x)))`: fixed random matrices around `P` trained weights, bounded like expectation values.
 
     Without weights it is a fixed `tanh(R x)`. `x` is what the circuit takes of a sample: amplitudes of norm 1, or
-    bounded angles (of `zz` the qubits' own, the pairs' being products of them). `R1` is drawn from a normal distribution
-    over the largest norm of `x`, `R2` from one over `sqrt(P)`, so that tanh does not saturate.
+    bounded angles (of `zz` the qubits' own, the pairs' being products of them). `R1` is drawn from a normal
+    distribution and divided by the largest norm of `x`, `R2` by `sqrt(P)`, so that tanh does not saturate. Both are
+    buffers: a checkpoint holds them.
 
     Args:
         num_inputs: `F`, columns of `x`.

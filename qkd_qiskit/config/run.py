@@ -63,8 +63,8 @@ class StudentSettings(Section):
         qubits: `Q`.
         ansatz: `hardware_efficient`, `real_amplitudes`, `efficient_su2`, `strongly_entangling`, `paper_v2` or `none`.
         layers: layers of the ansatz.
-        layer: `quantum`, or a control: `frozen` (the circuit's weights are not trained) or `classical` (a classical layer
-            of as many weights and outputs in place of the circuit).
+        layer: `quantum`, or a control: `frozen` (the circuit's weights are not trained) or `classical` (a classical
+            layer of as many weights and outputs in place of the circuit).
         reduction: `linear`, `average_pool`, `max_pool`, `centre_crop` or `pca`.
         encoding: `amplitude`, `angle`, `hadamard_angle`, `qubit`, `zz` or `reuploading`.
         observables: `parities`, `z` or `projectors`.

@@ -129,9 +129,7 @@ def _quantum(
 def _frozen(
     circuit: StudentCircuit, weights: torch.Tensor, encoding: Encoding, quantum_layer: QuantumLayer
 ) -> nn.Module:
-    layer = quantum_layer(circuit, weights.numpy())
-    layer.weight.requires_grad_(False)
-    return layer
+    return quantum_layer(circuit, weights.numpy()).requires_grad_(False)
 
 
 def _classical(
@@ -145,7 +143,7 @@ LAYERS: dict[str, Callable[[StudentCircuit, torch.Tensor, Encoding, QuantumLayer
     "frozen": _frozen,
     "classical": _classical,
 }
-"""What stands between features and head: the circuit, and the controls that show what its training, and it, are worth."""
+"""What stands between features and head: the circuit, and the controls that show what it and its training are worth."""
 
 
 class QuantumStudent(nn.Module):
@@ -202,7 +200,7 @@ class QuantumStudent(nn.Module):
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            device = self.quantum.weight.device
+            device = self._weight.device
             parts = [self.features(part.to(device)).double() for part in images.split(batch_size)]
             angles = [self.encoding.angles(part).cpu() for part in parts]
         self.train(was_training)
@@ -211,7 +209,11 @@ class QuantumStudent(nn.Module):
     @property
     def quantum_weights(self) -> np.ndarray:
         """The circuit's trained weights, `(P,)` float64."""
-        return self.quantum.weight.detach().cpu().double().numpy()
+        return self._weight.detach().cpu().double().numpy()
+
+    @property
+    def _weight(self) -> torch.Tensor:
+        return self.quantum.get_parameter("weight")
 
     def classify(self, expectation_values: np.ndarray) -> np.ndarray:
         """Apply the head to measured or simulated expectation values.

@@ -66,7 +66,7 @@ def test_pca_comes_back_from_a_checkpoint_without_a_fit() -> None:
 @pytest.mark.parametrize(
     ("name", "features", "telling"),
     [
-        ("pca", 256, "256 components.*240.*fewer qubits"),
+        ("pca", 256, r"256 components.*240.*fewer qubits"),
         ("max_pool", 1024, "max_pool to 1024.*32 x 32"),
         ("centre_crop", 256, "centre_crop to 256.*16 x 16.*12 x 20"),
     ],
@@ -77,5 +77,5 @@ def test_more_features_than_pixels_are_refused(name: str, features: int, telling
 
 
 def test_more_components_than_images_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="8 components.*not 7.*--train-per-class"):
+    with pytest.raises(ConfigurationError, match=r"8 components.*not 7.*--train-per-class"):
         fit_reduction(build_reduction("pca", (3, 12, 20), 8), COLOUR)

@@ -110,7 +110,7 @@ def test_a_classical_control_learns_from_every_part(choices: dict) -> None:
     student = make(layer="classical", **choices).eval()
     torch.nn.functional.cross_entropy(student(IMAGES), torch.tensor([0, 1, 2, 0, 1])).backward()
     for name, weight in student.named_parameters():
-        assert not weight.numel() or weight.grad is not None and weight.grad.abs().sum() > 0, name
+        assert not weight.numel() or (weight.grad is not None and weight.grad.abs().sum() > 0), name
 
 
 def test_a_classical_control_gets_what_the_circuit_is_given() -> None:

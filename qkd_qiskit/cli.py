@@ -79,10 +79,33 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, none, or a .safetensors or .pt file.  [lenet]"),
     "--student": ("student.kind", str, "qnn, or hybrid (the paper's v1 student).  [qnn]"),
     "--qubits": ("student.qubits", int, "Qubits.  [4]"),
-    "--layers": ("student.layers", int, "Entangling layers of the ansatz.  [2]"),
-    "--reduction": ("student.reduction", str, "From image to features: linear or average_pool.  [linear]"),
-    "--encoding": ("student.encoding", str, "From features to state: amplitude, angle or hadamard_angle.  [amplitude]"),
-    "--observables": ("student.observables", str, "parities (all Z-strings) or z (one a qubit).  [parities]"),
+    "--ansatz": (
+        "student.ansatz",
+        str,
+        "hardware_efficient, real_amplitudes, efficient_su2, strongly_entangling, paper_v2 or none.  "
+        "[hardware_efficient]",
+    ),
+    "--layers": ("student.layers", int, "Layers of the ansatz.  [2]"),
+    "--layer": (
+        "student.layer",
+        str,
+        "quantum, or a control: frozen (circuit not trained), classical (as many weights, no circuit).  [quantum]",
+    ),
+    "--reduction": (
+        "student.reduction",
+        str,
+        "From image to features: linear, average_pool, max_pool, centre_crop or pca.  [linear]",
+    ),
+    "--encoding": (
+        "student.encoding",
+        str,
+        "From features to state: amplitude, angle, hadamard_angle, qubit, zz or reuploading.  [amplitude]",
+    ),
+    "--observables": (
+        "student.observables",
+        str,
+        "parities (all Z-strings), z (one a qubit) or projectors (all bit strings).  [parities]",
+    ),
     "--head": ("student.head", str, "affine or paper.  [affine]"),
     "--loss": ("distillation.loss", str, "kd, ce or paper.  [kd with a teacher, else ce]"),
     "--temperature": ("distillation.temperature", float, "Softens teacher and student.  [4, hybrid 1.5]"),
@@ -192,6 +215,8 @@ def _show_training(result: dict[str, Any], as_json: bool) -> None:
             "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
         },
     )
+    if result.get("layer") == "classical":
+        return  # no circuit, so there is nothing to evaluate on a backend
     click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
 
 

@@ -81,10 +81,13 @@ class StudentSettings(Section):
     Attributes:
         kind: `qnn` or `hybrid`.
         qubits: `Q`.
-        layers: entangling layers of the ansatz.
-        reduction: `linear` or `average_pool`.
-        encoding: `amplitude` or `angle`.
-        observables: `parities` or `z`.
+        ansatz: `hardware_efficient`, `real_amplitudes`, `efficient_su2`, `strongly_entangling`, `paper_v2` or `none`.
+        layers: layers of the ansatz.
+        layer: `quantum`, or a control: `frozen` (the circuit's weights are not trained) or `classical` (a classical
+            layer of as many weights and outputs in place of the circuit).
+        reduction: `linear`, `average_pool`, `max_pool`, `centre_crop` or `pca`.
+        encoding: `amplitude`, `angle`, `hadamard_angle`, `qubit`, `zz` or `reuploading`.
+        observables: `parities`, `z` or `projectors`.
         head: `affine` or `paper`.
         angle_range: largest angle of bounded encodings, in radians.
         normalise: standardise features in front of a bounded encoding, the cure for seeds that never learn.
@@ -92,7 +95,9 @@ class StudentSettings(Section):
 
     kind: str = "qnn"
     qubits: int = Field(default=4, ge=1, le=12)
+    ansatz: str = "hardware_efficient"
     layers: int = Field(default=2, ge=0)
+    layer: Literal["quantum", "frozen", "classical"] = "quantum"
     reduction: str = "linear"
     encoding: str = "amplitude"
     observables: str = "parities"

@@ -10,15 +10,20 @@ import torch
 from qkd_qiskit.classical.augmentation import Augmentation
 from qkd_qiskit.classical.datasets import load_dataset
 from qkd_qiskit.classical.images import Dataset, Images
+from qkd_qiskit.classical.reduction import fit_reduction
 from qkd_qiskit.classical.teachers import Teacher, build_teacher
 from qkd_qiskit.config import Settings
 from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import TrainingPlan
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
+from qkd_qiskit.execution.compilation import CompiledCircuit
+from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
+from qkd_qiskit.quantum.circuit import StudentCircuit
+from qkd_qiskit.quantum.student import StudentBlueprint
 from qkd_qiskit.runs import RunDirectory, describe_environment
 
 
@@ -43,12 +48,7 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
     dataset = load_data(settings, listener)
     blueprint = make_blueprint(settings.student, dataset)
     place = open_training_place(settings.backend, settings.student.qubits)
-    if run.last.exists() or run.best.exists():
-        logical, compiled = load_circuits(run.circuits, blueprint.build_circuit())
-    else:
-        logical = blueprint.build_circuit()
-        compiled = place.compile(logical)
-        save_circuits(run.circuits, logical, compiled)
+    logical, compiled = _compile(run, blueprint, place)
     placed = place_student(
         blueprint,
         logical,
@@ -59,15 +59,33 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
         device=settings.training.device,
         seed=settings.seed,
     )
-    metrics = compiled.metrics
+    fit_reduction(placed.student.features, dataset.train.pixels)
+    circuit = "no circuit, a classical control"
+    if compiled:
+        circuit = (
+            f"{'frozen ' if blueprint.layer == 'frozen' else ''}circuit for {compiled.device or 'an ideal simulator'}: "
+            f"depth {compiled.metrics.depth}, {compiled.metrics.two_qubit_gates} two-qubit gates"
+        )
     listener.say(
-        f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; "
-        f"circuit for {compiled.device or 'an ideal simulator'}: depth {metrics.depth}, "
-        f"{metrics.two_qubit_gates} two-qubit gates"
+        f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; {circuit}"
     )
     teacher, logits = _load_teacher(settings, dataset, listener)
     objective = Objective(settings.loss, settings.distillation.temperature, settings.distillation.alpha)
     return Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
+
+
+def _compile(
+    run: RunDirectory, blueprint: StudentBlueprint, place: Place
+) -> tuple[StudentCircuit, CompiledCircuit | None]:
+    """Compile the student's circuit, or read the one that the run has; a classical control has none."""
+    logical = blueprint.build_circuit()
+    if blueprint.layer == "classical":
+        return logical, None
+    if run.last.exists() or run.best.exists():
+        return load_circuits(run.circuits, logical)
+    compiled = place.compile(logical)
+    save_circuits(run.circuits, logical, compiled)
+    return logical, compiled
 
 
 def make_plan(settings: Settings) -> TrainingPlan:
@@ -136,7 +154,9 @@ def _load_teacher(
     return teacher, teacher.logits(dataset.train)
 
 
-def record_environment(run: RunDirectory, settings: Settings, prepared: Prepared, difference: float) -> list[str]:
+def record_environment(
+    run: RunDirectory, settings: Settings, prepared: Prepared, difference: float | None
+) -> list[str]:
     """Write `environment.json`, or compare with the one there: a resumed run must be the run it was.
 
     Returns:
@@ -145,15 +165,15 @@ def record_environment(run: RunDirectory, settings: Settings, prepared: Prepared
     Raises:
         RunError: settings, images, teacher or circuit are others than when the run began.
     """
-    placed = prepared.placed
+    placed, compiled = prepared.placed, prepared.placed.compilation
     now = describe_environment(
         threads=torch.get_num_threads(),
         seed=settings.seed,
         settings_sha256=settings.identity,
         teacher_sha256=prepared.teacher.digest if prepared.teacher else None,
         images_sha256={name: part.digest for name, part in _parts(prepared.dataset).items()},
-        circuit={**placed.compiled.describe(), "qpy_sha256": digest_of_file(run.circuits)},
-        calibration=placed.place.calibration(placed.compiled.physical_qubits),
+        circuit={**compiled.describe(), "qpy_sha256": digest_of_file(run.circuits)} if compiled else None,
+        calibration=placed.place.calibration(compiled.physical_qubits if compiled else ()),
         largest_difference_from_aer=difference,
     )
     path = run.path / "environment.json"

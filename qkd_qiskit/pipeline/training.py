@@ -67,7 +67,8 @@ def train(
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "schedule": schedule, "clip": clip}
     plan = _plan_in_memory(placed, given, seed)
     logits = teacher.logits(dataset.train) if teacher and objective.needs_teacher else None
-    probe(placed, dataset.train.pixels[:4])
+    if placed.compilation is not None:
+        probe(placed, dataset.train.pixels[:4])
     state, history, best = TrainingState.start(placed.student, plan), [], None
     listener = listener or Listener()
     for facts in iterate_epochs(
@@ -156,8 +157,10 @@ def _train_locked(run: RunDirectory, settings: Settings, listener: Listener) -> 
     prepared = prepare(run, settings, listener)
     state = TrainingState.start(prepared.placed.student, prepared.plan)
     best = _resume(run, state, listener)
-    difference = probe(prepared.placed, prepared.dataset.train.pixels[: settings.training.probe])
-    listener.say(f"probe: {settings.training.engine} engine and Aer differ by {difference:.1e} at most")
+    difference = None
+    if prepared.placed.compilation is not None:
+        difference = probe(prepared.placed, prepared.dataset.train.pixels[: settings.training.probe])
+        listener.say(f"probe: {settings.training.engine} engine and Aer differ by {difference:.1e} at most")
     for change in record_environment(run, settings, prepared, difference):
         listener.say(f"warning: going on in another environment, not bit-equal: {change}")
     epochs = iterate_epochs(
@@ -246,7 +249,8 @@ def _summarise(
         "loss": asdict(prepared.objective),
         "engine": settings.training.engine,
         "backend": settings.backend.name,
-        "isa": prepared.placed.compiled.describe(),
+        "layer": settings.student.layer,
+        "isa": prepared.placed.compilation.describe() if prepared.placed.compilation else None,
         "classes": list(dataset.classes),
         "seed": settings.seed,
     }

@@ -12,8 +12,9 @@ import click
 
 from qkd_qiskit._version import __version__
 from qkd_qiskit.cli_evaluate import estimate, evaluate, show_evaluation
+from qkd_qiskit.cli_export import export
 from qkd_qiskit.cli_jobs import doctor, jobs
-from qkd_qiskit.cli_shared import percent, shared_options
+from qkd_qiskit.cli_shared import open_followers, percent, shared_options, track_option
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError
 
 EXIT_CODES = """
@@ -140,6 +141,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="[RUN]",
     help="Go on with an interrupted run: the one named, the one in --out, or the latest.",
 )
+@track_option
 @shared_options
 def train(
     backend: str,
@@ -147,15 +149,13 @@ def train(
     assignments: tuple[str, ...],
     out: Path | None,
     resume: str | None,
+    tracker: str | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Train a quantum student, distilling a teacher into it."""
-    from qkd_qiskit.console import open_listener
-
-    listener = open_listener(quiet=quiet or as_json)
-    click.get_current_context().call_on_close(listener.close)
+    listener = open_followers(quiet or as_json, tracker)
     if resume is not None:
         _refuse_changes({**options, "preset": preset, "set": assignments or None}, out if resume else None)
         result = _resume(resume, out, listener)
@@ -225,16 +225,21 @@ def _show_training(result: dict[str, Any], as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Pay for [[evaluate]] on IBM devices without being asked.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<name of the job file>]")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of its [train] table.")
+@track_option
 @shared_options
 def run_command(
-    jobfile: str, yes: bool, out: Path | None, assignments: tuple[str, ...], quiet: bool, as_json: bool
+    jobfile: str,
+    yes: bool,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    tracker: str | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Run JOBFILE (a path, or a name from jobs/): train, evaluate, report. Run it again to go on after a stop."""
-    from qkd_qiskit.console import open_listener
     from qkd_qiskit.pipeline.jobs import run_job
 
-    listener = open_listener(quiet=quiet or as_json)
-    click.get_current_context().call_on_close(listener.close)
+    listener = open_followers(quiet or as_json, tracker)
     result = run_job(jobfile, out, assignments=assignments, listener=listener, confirmed=yes)
     if as_json:
         click.echo(json.dumps(result))
@@ -288,5 +293,5 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
         click.echo("\n" + "  ".join(fakes))
 
 
-for _command in (evaluate, estimate, jobs, doctor):
+for _command in (evaluate, estimate, export, jobs, doctor):
     main.add_command(_command)

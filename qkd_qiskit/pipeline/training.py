@@ -163,6 +163,7 @@ def _train_locked(run: RunDirectory, settings: Settings, listener: Listener) -> 
         listener.say(f"probe: {settings.training.engine} engine and Aer differ by {difference:.1e} at most")
     for change in record_environment(run, settings, prepared, difference):
         listener.say(f"warning: going on in another environment, not bit-equal: {change}")
+    listener.begin(run.path, settings.model_dump(mode="json"))
     epochs = iterate_epochs(
         state,
         prepared.plan,

@@ -88,9 +88,10 @@ class StudentSettings(Section):
         reduction: `linear`, `average_pool`, `max_pool`, `centre_crop` or `pca`.
         encoding: `amplitude`, `angle`, `hadamard_angle`, `qubit`, `zz` or `reuploading`.
         observables: `parities`, `z` or `projectors`.
-        head: `affine` or `paper`.
+        head: `affine`, `normalised` or `paper`.
         angle_range: largest angle of bounded encodings, in radians.
         normalise: standardise features in front of a bounded encoding, the cure for seeds that never learn.
+        dropout: share of the `hybrid` student's CNN that is left out in training; the paper's code has 0.5.
     """
 
     kind: str = "qnn"
@@ -104,6 +105,7 @@ class StudentSettings(Section):
     head: str = "affine"
     angle_range: float = Field(default=math.pi / 2, gt=0)
     normalise: bool = True
+    dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
 class DistillationSettings(Section):

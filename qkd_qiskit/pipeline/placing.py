@@ -154,6 +154,11 @@ def check_batch_size(batch_size: int, student: StudentSettings | StudentBlueprin
             "--batch-size 1: this student standardises its features over the batch; give 2 or more, or --set "
             "student.normalise=false"
         )
+    if batch_size == 1 and student.head == "normalised":
+        raise ConfigurationError(
+            "--batch-size 1: this head standardises expectation values over the batch; give 2 or more, or --set "
+            "student.head=affine"
+        )
 
 
 def check_device(name: str) -> None:
@@ -186,6 +191,7 @@ def _draw_blueprint(settings: StudentSettings, image_shape: tuple[int, int, int]
         head=settings.head,
         angle_range=settings.angle_range,
         normalise=settings.normalise,
+        dropout=settings.dropout,
         image_shape=image_shape,
         num_classes=num_classes,
     )

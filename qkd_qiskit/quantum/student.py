@@ -44,6 +44,8 @@ class StudentBlueprint:
         angle_range: largest angle in radians of bounded encodings.
         normalise: whether features are standardised over the batch in front of a bounded encoding. Without it they
             drift into the flat ends of the tanh, where a qubit learns nothing any more: the paper's dead seeds.
+        dropout: share of channels and of units that the `hybrid` student's CNN leaves out in training. The paper's code
+            has 0.5, far too much for a CNN of 10 and 20 channels.
         image_shape: `(C, H, W)`.
         num_classes: `K`.
     """
@@ -59,6 +61,7 @@ class StudentBlueprint:
     head: str = "affine"
     angle_range: float = math.pi / 2
     normalise: bool = True
+    dropout: float = 0.2
     image_shape: ImageShape
     num_classes: int
 
@@ -264,13 +267,13 @@ def _hybrid_features(blueprint: StudentBlueprint, num_features: int) -> nn.Modul
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Conv2d(10, 20, 5),
-        nn.Dropout2d(),
+        nn.Dropout2d(blueprint.dropout),
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(20 * rows * columns, 50),
         nn.ReLU(),
-        nn.Dropout(),
+        nn.Dropout(blueprint.dropout),
         nn.Linear(50, num_features),
     )
 

@@ -30,6 +30,7 @@ KINDS = [
     {"kind": "qnn", "ansatz": "paper_v2", "layers": 1, "observables": "z"},
     {"kind": "qnn", "ansatz": "none", "reduction": "centre_crop"},
     {"kind": "hybrid"},
+    {"kind": "hybrid", "head": "normalised", "dropout": 0.0},
     {"kind": "hybrid", "head": "paper"},
 ]
 

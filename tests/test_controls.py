@@ -115,7 +115,7 @@ def test_what_can_not_be_is_refused(workplace: Path, options: list[str], telling
 @pytest.mark.parametrize("loss", ["dkd", "dist", "logit_std", "rkd", "label_smoothing"])
 @pytest.mark.parametrize("head", ["affine", "paper"])
 def test_every_loss_trains_a_student(loss: str, head: str) -> None:
-    dataset = qkd.load_dataset("digits", classes="0-1", train_per_class=50, seed=0)
+    dataset = qkd.load_dataset("digits", classes="0-2", train_per_class=50, seed=0)
     teacher = qkd.build_teacher("lenet", dataset, epochs=1)
     student = qkd.build_student(dataset, qubits=2, head=head)
     history = qkd.train(student, dataset, teacher, loss=loss, epochs=2)

@@ -205,7 +205,8 @@ def logit_std(
 ) -> LossParts:
     """`(1 - alpha) CE + beta T^2 KL` of logits of mean 0 and variance 1. Sun et al., arXiv 2403.01427, algorithm 1.
 
-    Neither network's scale counts, so a student whose outputs are bounded can agree with any teacher.
+    Neither network's scale counts, so a student whose outputs are bounded can agree with any teacher. Of two classes
+    only the order is left, and a gradient of zero: it takes three.
     """
     task = functional.cross_entropy(logits, labels)
     ours, theirs = _standardise(logits[:, : teacher.shape[1]]), _standardise(teacher)

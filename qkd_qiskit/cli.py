@@ -108,9 +108,21 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
         "parities (all Z-strings), z (one a qubit) or projectors (all bit strings).  [parities]",
     ),
     "--head": ("student.head", str, "affine or paper.  [affine]"),
-    "--loss": ("distillation.loss", str, "kd, ce or paper.  [kd with a teacher, else ce]"),
-    "--temperature": ("distillation.temperature", float, "Softens teacher and student.  [4, hybrid 1.5]"),
-    "--alpha": ("distillation.alpha", float, "Weight of the teacher's term: (1-alpha) CE + alpha T^2 KL.  [0.9]"),
+    "--loss": (
+        "distillation.loss",
+        str,
+        "kd, ce, paper, dkd, dist, logit_std, rkd or label_smoothing.  [kd with a teacher, else ce]",
+    ),
+    "--temperature": (
+        "distillation.temperature",
+        float,
+        "Softens teacher and student: 4 for kd, 1.5 if hybrid.  [the loss's own]",
+    ),
+    "--alpha": (
+        "distillation.alpha",
+        float,
+        "Weight of the teacher's term, (1-alpha) CE + alpha T^2 KL for kd: 0.9.  [the loss's own]",
+    ),
     "--epochs": ("training.epochs", int, "Passes over the training images.  [60]"),
     "--batch-size": ("training.batch_size", int, "Images a step.  [32, hybrid 16]"),
     "--lr": ("training.learning_rate", float, "Adam's largest learning rate.  [0.02, hybrid 0.003]"),
@@ -131,7 +143,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.option("--backend", default="aer", show_default=True, help="Where the circuit runs: see `qkd-qiskit backends`.")
 @_train_options
-@click.option("--preset", help="Named settings; `paper`: the paper's loss exactly as its code has it.")
+@click.option("--preset", help="Named settings: paper (the paper's loss), paper_v1 (its v1 as coded) or corrected.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. training.clip=0.5.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<made up from settings and time>]")
 @click.option(

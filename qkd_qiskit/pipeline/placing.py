@@ -14,7 +14,7 @@ from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.classical.reduction import REDUCTIONS, fit_reduction
 from qkd_qiskit.classical.teachers import find_teacher
 from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
-from qkd_qiskit.distillation.losses import LOSSES
+from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import SCHEDULES, device_of
 from qkd_qiskit.exceptions import BackendError, ConfigurationError
 from qkd_qiskit.execution.aer import evaluate_on_aer
@@ -284,7 +284,6 @@ def check_settings(settings: Settings) -> None:
         ("observables", chosen.observables, OBSERVABLES),
         ("head", chosen.head, HEADS),
         ("schedule", settings.training.schedule, SCHEDULES),
-        ("loss", settings.loss, LOSSES),
     ):
         choose(kind, name, choices)
     choose("data set", settings.data.dataset, DATASETS)
@@ -294,5 +293,7 @@ def check_settings(settings: Settings) -> None:
     check_control(chosen, settings.backend)
     _check_student(chosen)
     check_batch_size(settings.training.batch_size, chosen)
-    if settings.loss != "ce" and settings.teacher.name == "none":
+    objective = Objective(settings.loss, **settings.constants)  # type: ignore[arg-type]
+    objective.check_batch_size(settings.training.batch_size)
+    if objective.needs_teacher and settings.teacher.name == "none":
         raise ConfigurationError(f"loss {settings.loss!r} needs a teacher; give --teacher lenet, or --loss ce")

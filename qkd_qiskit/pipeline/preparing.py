@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,7 +70,7 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
         f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; {circuit}"
     )
     teacher, logits = _load_teacher(settings, dataset, listener)
-    objective = Objective(settings.loss, settings.distillation.temperature, settings.distillation.alpha)
+    objective = replace(make_objective(settings), num_classes=dataset.num_classes)
     return Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
 
 
@@ -86,6 +86,15 @@ def _compile(
     compiled = place.compile(logical)
     save_circuits(run.circuits, logical, compiled)
     return logical, compiled
+
+
+def make_objective(settings: Settings) -> Objective:
+    """Turn settings into a loss.
+
+    Raises:
+        ConfigurationError: it is unknown, or a constant is not one of its own or out of range.
+    """
+    return Objective(settings.loss, **settings.constants)  # type: ignore[arg-type]
 
 
 def make_plan(settings: Settings) -> TrainingPlan:
@@ -133,7 +142,7 @@ def _parts(dataset: Dataset) -> dict[str, Images]:
 def _load_teacher(
     settings: Settings, dataset: Dataset, listener: Listener
 ) -> tuple[Teacher | None, torch.Tensor | None]:
-    if settings.loss == "ce":
+    if not make_objective(settings).needs_teacher:
         return None, None
     chosen = settings.teacher
 

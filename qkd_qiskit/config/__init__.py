@@ -1,7 +1,15 @@
 """Settings: TOML and options to frozen, validated values; for an unknown key the nearest known one is named."""
 
 from qkd_qiskit.config.backend import BackendSettings, MitigationSettings, NoiseSettings
-from qkd_qiskit.config.job import EvaluationSettings, JobSettings
+from qkd_qiskit.config.job import (
+    AxisSettings,
+    AxisValue,
+    ConditionSettings,
+    ConditionValue,
+    EvaluationSettings,
+    JobSettings,
+    StudySettings,
+)
 from qkd_qiskit.config.reading import merge, parse_assignments, validate
 from qkd_qiskit.config.run import (
     PRESETS,
@@ -20,7 +28,11 @@ __all__ = [
     "MOST_SHOTS",
     "PRESETS",
     "STUDENT_DEFAULTS",
+    "AxisSettings",
+    "AxisValue",
     "BackendSettings",
+    "ConditionSettings",
+    "ConditionValue",
     "DataSettings",
     "DistillationSettings",
     "EvaluationSettings",
@@ -29,6 +41,7 @@ __all__ = [
     "NoiseSettings",
     "Settings",
     "StudentSettings",
+    "StudySettings",
     "TeacherSettings",
     "TrainingSettings",
     "merge",

@@ -1,10 +1,10 @@
 """Statistics of counts and of differences that are paired over seeds.
 
-Which interval: a percentile bootstrap of 5 or 8 differences is too narrow, and BCa does not help there: its correction is
-estimated from the same few values, and for the median the jackknife behind it is not consistent. So the percentiles are
-widened until the interval of a mean of normal differences is as wide as Student's t says: the expanded percentile
-interval of Hesterberg, Am. Stat. 69 (2015) 371. It still can't reach beyond the smallest and largest difference, so with
-`n` seeds it covers at most `1 - 2^(1-n)`: 75 % of 3, 94 % of 5. Below 6 seeds the tables say so.
+Which interval: a percentile bootstrap of 5 or 8 differences is too narrow, and BCa does not help there: its correction
+is estimated from the same few values, and for the median the jackknife behind it is not consistent. So the percentiles
+are widened until the interval of a mean of normal differences is as wide as Student's t says: the expanded percentile
+interval of Hesterberg, Am. Stat. 69 (2015) 371. It still can't reach beyond the smallest and largest difference, so
+`n` seeds cover at most `1 - 2^(1-n)`: 75 % with 3, 94 % with 5. Below 6 seeds the tables say so.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class TrackedListener(Listener):
         """Hand on."""
         self._inner.step(facts)
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
         """Hand on."""
         self._inner.progress(task, done, total)
 

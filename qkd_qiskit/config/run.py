@@ -224,7 +224,7 @@ _PAPER_LOSS: dict[str, Any] = {"loss": "paper", "temperature": 3.0, "alpha": 0.9
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"distillation": _PAPER_LOSS},
     "paper_v1": {
-        "student": {"kind": "hybrid", "head": "paper", "angle_range": math.pi, "normalise": False},
+        "student": {"kind": "hybrid", "head": "paper", "angle_range": math.pi, "normalise": False, "dropout": 0.5},
         "distillation": _PAPER_LOSS,
         "training": {
             "epochs": 10,

@@ -22,6 +22,7 @@ from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
+from qkd_qiskit.pipeline.self_teaching import build_self_teacher
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.student import StudentBlueprint
 from qkd_qiskit.runs import RunDirectory, describe_environment
@@ -69,8 +70,9 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
     listener.say(
         f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; {circuit}"
     )
-    teacher, logits = _load_teacher(settings, dataset, listener)
     objective = replace(make_objective(settings), num_classes=dataset.num_classes)
+    teacher = _load_teacher(settings, dataset, placed, listener) if objective.needs_teacher else None
+    logits = teacher.logits(dataset.train) if teacher else None
     return Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
 
 
@@ -123,6 +125,7 @@ def load_data(settings: Settings, listener: Listener) -> Dataset:
         data.dataset,
         classes=data.classes,
         train_per_class=data.train_per_class,
+        teacher_per_class=settings.teacher.train_per_class,
         validation_per_class=data.validation_per_class,
         test_per_class=data.test_per_class,
         validation_fraction=data.validation_fraction,
@@ -139,28 +142,28 @@ def _parts(dataset: Dataset) -> dict[str, Images]:
     return {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
 
 
-def _load_teacher(
-    settings: Settings, dataset: Dataset, listener: Listener
-) -> tuple[Teacher | None, torch.Tensor | None]:
-    if not make_objective(settings).needs_teacher:
-        return None, None
+def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent, listener: Listener) -> Teacher:
     chosen = settings.teacher
 
     def heard(event: dict[str, Any]) -> None:
         listener.progress(f"teacher {chosen.name}", event["epoch"], event["epochs"])
 
-    teacher = build_teacher(
-        chosen.name,
-        dataset,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        learning_rate=chosen.learning_rate,
-        seed=chosen.seed,
-        progress=heard,
-    )
+    if chosen.name == "self":
+        teacher = build_self_teacher(settings, dataset, placed, make_plan(settings), listener)
+    else:
+        teacher = build_teacher(
+            chosen.name,
+            dataset,
+            epochs=chosen.epochs,
+            stop_epoch=chosen.stop_epoch,
+            batch_size=chosen.batch_size,
+            learning_rate=chosen.learning_rate,
+            seed=chosen.seed,
+            progress=heard,
+        )
     correct, total = teacher.accuracy(dataset.test)
     listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
-    return teacher, teacher.logits(dataset.train)
+    return teacher
 
 
 def record_environment(

@@ -78,7 +78,7 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--train-per-class": ("data.train_per_class", int, "The student's training images of each class.  [all]"),
     "--test-per-class": ("data.test_per_class", int, "Test images of each class.  [all]"),
     "--data-dir": ("data.data_dir", str, "Folder with the images, in torchvision's layout.  [$QKD_DATA_DIR]"),
-    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, none, or a .safetensors or .pt file.  [lenet]"),
+    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, self, none, or a .safetensors or .pt file.  [lenet]"),
     "--student": ("student.kind", str, "qnn, or hybrid (the paper's v1 student).  [qnn]"),
     "--qubits": ("student.qubits", int, "Qubits.  [4]"),
     "--ansatz": (

@@ -18,7 +18,7 @@ from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
 from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
-from qkd_qiskit.runs import RunDirectory, describe_environment
+from qkd_qiskit.runs import CHART, RunDirectory, describe_environment
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ def record_environment(run: RunDirectory, settings: Settings, prepared: Prepared
     path = run.path / "environment.json"
     if not path.exists() or not (run.last.exists() or run.best.exists()):
         write_json(path, now)
+        write_json(run.path / CHART, placed.place.chart())
         return []
     before = read_json(path)
     for key, what in MUST_STAY.items():

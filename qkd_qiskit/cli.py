@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from qkd_qiskit._version import __version__
-from qkd_qiskit.cli_evaluate import estimate, evaluate, show_evaluation
+from qkd_qiskit.cli_evaluate import estimate, evaluate
 from qkd_qiskit.cli_export import export
 from qkd_qiskit.cli_jobs import doctor, jobs
-from qkd_qiskit.cli_shared import open_followers, percent, shared_options, track_option
+from qkd_qiskit.cli_run import run_command
+from qkd_qiskit.cli_shared import open_followers, shared_options, show_training, track_option
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError
 
 EXIT_CODES = """
@@ -180,7 +181,7 @@ def train(
             {**content, "backend": backend}, preset=preset, assignments=assignments, source="command line"
         )
         result = train_run(settings, out, listener=listener)
-    _show_training(result, as_json)
+    show_training(result, as_json)
 
 
 def _nest(options: dict[str, Any]) -> dict[str, Any]:
@@ -208,59 +209,6 @@ def _resume(name: str, out: Path | None, listener: Any) -> dict[str, Any]:
 
     run = find_run(name or (str(out) if out else None), finished=False)
     return train_run(run.settings(), run.path, resume=True, listener=listener)
-
-
-def _show_training(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(result))
-        return
-    from qkd_qiskit.console import describe_seconds, show_facts
-
-    teacher = result["teacher_test_accuracy"]
-    show_facts(
-        f"trained {result['run']}",
-        {
-            "test accuracy": percent(result["test_accuracy"], result["test_counts"]),
-            "validation accuracy": percent(result["validation_accuracy"], result["validation_counts"]),
-            "teacher": "none" if teacher is None else percent(teacher, result["teacher_test_counts"]),
-            "epochs": f"{result['epochs']}, best {result['best_epoch']}",
-            "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
-        },
-    )
-    if result.get("layer") == "classical":
-        return  # no circuit, so there is nothing to evaluate on a backend
-    click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
-
-
-@main.command("run")
-@click.argument("jobfile")
-@click.option("--yes", is_flag=True, help="Pay for [[evaluate]] on IBM devices without being asked.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<name of the job file>]")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of its [train] table.")
-@track_option
-@shared_options
-def run_command(
-    jobfile: str,
-    yes: bool,
-    out: Path | None,
-    assignments: tuple[str, ...],
-    tracker: str | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Run JOBFILE (a path, or a name from jobs/): train, evaluate, report. Run it again to go on after a stop."""
-    from qkd_qiskit.pipeline.jobs import run_job
-
-    listener = open_followers(quiet or as_json, tracker)
-    result = run_job(jobfile, out, assignments=assignments, listener=listener, confirmed=yes)
-    if as_json:
-        click.echo(json.dumps(result))
-        return
-    _show_training(result["training"], False)
-    for evaluation in result["evaluations"]:
-        show_evaluation(evaluation, False)
-    if result["report"]:
-        click.echo(f"report: {result['report']}")
 
 
 @main.command()
@@ -305,5 +253,5 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
         click.echo("\n" + "  ".join(fakes))
 
 
-for _command in (evaluate, estimate, export, jobs, doctor):
+for _command in (run_command, evaluate, estimate, export, jobs, doctor):
     main.add_command(_command)

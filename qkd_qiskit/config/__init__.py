@@ -1,7 +1,15 @@
 """Settings: TOML and options to frozen, validated values; for an unknown key the nearest known one is named."""
 
 from qkd_qiskit.config.backend import BackendSettings, MitigationSettings, NoiseSettings
-from qkd_qiskit.config.job import EvaluationSettings, JobSettings
+from qkd_qiskit.config.job import (
+    AxisSettings,
+    AxisValue,
+    ConditionSettings,
+    ConditionValue,
+    EvaluationSettings,
+    JobSettings,
+    StudySettings,
+)
 from qkd_qiskit.config.reading import merge, parse_assignments, validate
 from qkd_qiskit.config.run import (
     LOSS_CONSTANTS,
@@ -24,7 +32,11 @@ __all__ = [
     "PRESETS",
     "STUDENT_CONSTANTS",
     "STUDENT_DEFAULTS",
+    "AxisSettings",
+    "AxisValue",
     "BackendSettings",
+    "ConditionSettings",
+    "ConditionValue",
     "DataSettings",
     "DistillationSettings",
     "EvaluationSettings",
@@ -33,6 +45,7 @@ __all__ = [
     "NoiseSettings",
     "Settings",
     "StudentSettings",
+    "StudySettings",
     "TeacherSettings",
     "TrainingSettings",
     "merge",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +22,13 @@ from qkd_qiskit.execution.compilation import CompiledCircuit
 from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
+from qkd_qiskit.pipeline.memory import remember
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
 from qkd_qiskit.pipeline.self_teaching import build_self_teacher
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.student import StudentBlueprint
 from qkd_qiskit.runs import RunDirectory, describe_environment
+from qkd_qiskit.threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,11 @@ def _compile(
     run: RunDirectory, blueprint: StudentBlueprint, place: Place
 ) -> tuple[StudentCircuit, CompiledCircuit | None]:
     """Compile the student's circuit, or read the one that the run has; a classical control has none."""
-    logical = blueprint.build_circuit()
     if blueprint.layer == "classical":
-        return logical, None
+        return blueprint.build_circuit(), None
     if run.last.exists() or run.best.exists():
-        return load_circuits(run.circuits, logical)
-    compiled = place.compile(logical)
+        return load_circuits(run.circuits, blueprint.build_circuit())
+    logical, compiled = compile_blueprint(blueprint, place)
     save_circuits(run.circuits, logical, compiled)
     return logical, compiled
 
@@ -97,6 +99,40 @@ def make_objective(settings: Settings) -> Objective:
         ConfigurationError: it is unknown, or a constant is not one of its own or out of range.
     """
     return Objective(settings.loss, **settings.constants)  # type: ignore[arg-type]
+
+
+def compile_blueprint(blueprint: StudentBlueprint, place: Place) -> tuple[StudentCircuit, CompiledCircuit]:
+    """Build a student's circuit and compile it for a place; neither depends on weights, noise or shots.
+
+    Raises:
+        BackendError: the circuit doesn't fit the device.
+    """
+    chosen = place.settings
+    asked = (place.device, chosen.layouts, chosen.optimization_level, chosen.transpile_seed)
+
+    def compile_anew() -> tuple[StudentCircuit, CompiledCircuit]:
+        logical = blueprint.build_circuit()
+        return logical, place.compile(logical)
+
+    return remember("circuit", (blueprint, *asked), compile_anew)
+
+
+def prepare_teacher(settings: Settings, listener: Listener) -> None:
+    """Train a run's teacher and compute its logits, unless the cache has them: students may then start side by side.
+
+    A run that teaches itself (`self`) is left alone: no other run shares its teacher.
+
+    Raises:
+        ConfigurationError: a name is unknown.
+        DataError: images or a teacher's file are missing or damaged.
+    """
+    if settings.teacher.name == "self" or not make_objective(settings).needs_teacher:
+        return
+    with torch_threads(settings.training.threads):
+        dataset = load_data(settings, listener)
+        teacher = _build_named_teacher(settings, dataset, listener)
+        teacher.accuracy(dataset.test)
+        teacher.logits(dataset.train)
 
 
 def make_plan(settings: Settings) -> TrainingPlan:
@@ -121,17 +157,22 @@ def load_data(settings: Settings, listener: Listener) -> Dataset:
         DataError: files are missing or damaged.
     """
     data = settings.data
-    dataset = load_dataset(
-        data.dataset,
-        classes=data.classes,
-        train_per_class=data.train_per_class,
-        teacher_per_class=settings.teacher.train_per_class,
-        validation_per_class=data.validation_per_class,
-        test_per_class=data.test_per_class,
-        validation_fraction=data.validation_fraction,
-        augmentation=Augmentation(**data.augment.model_dump()),
-        seed=settings.seed if data.split_seed is None else data.split_seed,
-        data_dir=data.data_dir,
+    seed = settings.seed if data.split_seed is None else data.split_seed
+    dataset = remember(
+        "data",
+        (data, seed, settings.teacher.train_per_class, os.environ.get("QKD_DATA_DIR")),
+        lambda: load_dataset(
+            data.dataset,
+            classes=data.classes,
+            train_per_class=data.train_per_class,
+            teacher_per_class=settings.teacher.train_per_class,
+            validation_per_class=data.validation_per_class,
+            test_per_class=data.test_per_class,
+            validation_fraction=data.validation_fraction,
+            augmentation=Augmentation(**data.augment.model_dump()),
+            seed=seed,
+            data_dir=data.data_dir,
+        ),
     )
     sizes = ", ".join(f"{len(part)} {name}" for name, part in _parts(dataset).items())
     listener.say(f"data: {dataset.name}, {dataset.num_classes} classes, {sizes}")
@@ -143,15 +184,25 @@ def _parts(dataset: Dataset) -> dict[str, Images]:
 
 
 def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent, listener: Listener) -> Teacher:
+    if settings.teacher.name == "self":
+        teacher = build_self_teacher(settings, dataset, placed, make_plan(settings), listener)
+    else:
+        teacher = _build_named_teacher(settings, dataset, listener)
+    correct, total = teacher.accuracy(dataset.test)
+    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
+    return teacher
+
+
+def _build_named_teacher(settings: Settings, dataset: Dataset, listener: Listener) -> Teacher:
     chosen = settings.teacher
 
     def heard(event: dict[str, Any]) -> None:
         listener.progress(f"teacher {chosen.name}", event["epoch"], event["epochs"])
 
-    if chosen.name == "self":
-        teacher = build_self_teacher(settings, dataset, placed, make_plan(settings), listener)
-    else:
-        teacher = build_teacher(
+    return remember(
+        "teacher",
+        (chosen, dataset, torch.get_num_threads(), os.environ.get("QKD_CACHE_DIR")),
+        lambda: build_teacher(
             chosen.name,
             dataset,
             epochs=chosen.epochs,
@@ -160,10 +211,8 @@ def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent, l
             learning_rate=chosen.learning_rate,
             seed=chosen.seed,
             progress=heard,
-        )
-    correct, total = teacher.accuracy(dataset.test)
-    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
-    return teacher
+        ),
+    )
 
 
 def record_environment(

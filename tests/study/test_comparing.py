@@ -89,7 +89,7 @@ def test_folders_of_one_study_merge_by_key(tmp_path: Path) -> None:
     assert [item.seed for item in load_outcomes(first, second)] != []
     assert sorted(item.seed for item in load_outcomes(first, second)) == [0, 1, 2]
     write(second, 1, 51, x=1)
-    with pytest.raises(RunError, match="the same unit with other counts .51 and 50 of 100."):
+    with pytest.raises(RunError, match=r"the same unit with other counts .51 and 50 of 100."):
         load_outcomes(first, second)
 
 

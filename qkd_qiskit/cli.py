@@ -12,9 +12,10 @@ import click
 
 from qkd_qiskit._version import __version__
 from qkd_qiskit.cli_evaluate import estimate, evaluate
+from qkd_qiskit.cli_export import export
 from qkd_qiskit.cli_jobs import doctor, jobs
 from qkd_qiskit.cli_run import run_command
-from qkd_qiskit.cli_shared import shared_options, show_training
+from qkd_qiskit.cli_shared import open_followers, shared_options, show_training, track_option
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError
 
 EXIT_CODES = """
@@ -77,17 +78,52 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--train-per-class": ("data.train_per_class", int, "The student's training images of each class.  [all]"),
     "--test-per-class": ("data.test_per_class", int, "Test images of each class.  [all]"),
     "--data-dir": ("data.data_dir", str, "Folder with the images, in torchvision's layout.  [$QKD_DATA_DIR]"),
-    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, none, or a .safetensors or .pt file.  [lenet]"),
+    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, self, none, or a .safetensors or .pt file.  [lenet]"),
     "--student": ("student.kind", str, "qnn, or hybrid (the paper's v1 student).  [qnn]"),
     "--qubits": ("student.qubits", int, "Qubits.  [4]"),
-    "--layers": ("student.layers", int, "Entangling layers of the ansatz.  [2]"),
-    "--reduction": ("student.reduction", str, "From image to features: linear or average_pool.  [linear]"),
-    "--encoding": ("student.encoding", str, "From features to state: amplitude, angle or hadamard_angle.  [amplitude]"),
-    "--observables": ("student.observables", str, "parities (all Z-strings) or z (one a qubit).  [parities]"),
+    "--ansatz": (
+        "student.ansatz",
+        str,
+        "hardware_efficient, real_amplitudes, efficient_su2, strongly_entangling, paper_v2 or none.  "
+        "[hardware_efficient]",
+    ),
+    "--layers": ("student.layers", int, "Layers of the ansatz.  [2]"),
+    "--layer": (
+        "student.layer",
+        str,
+        "quantum, or a control: frozen (circuit not trained), classical (as many weights, no circuit).  [quantum]",
+    ),
+    "--reduction": (
+        "student.reduction",
+        str,
+        "From image to features: linear, average_pool, max_pool, centre_crop or pca.  [linear]",
+    ),
+    "--encoding": (
+        "student.encoding",
+        str,
+        "From features to state: amplitude, angle, hadamard_angle, qubit, zz or reuploading.  [amplitude]",
+    ),
+    "--observables": (
+        "student.observables",
+        str,
+        "parities (all Z-strings), z (one a qubit) or projectors (all bit strings).  [parities]",
+    ),
     "--head": ("student.head", str, "affine or paper.  [affine]"),
-    "--loss": ("distillation.loss", str, "kd, ce or paper.  [kd with a teacher, else ce]"),
-    "--temperature": ("distillation.temperature", float, "Softens teacher and student.  [4, hybrid 1.5]"),
-    "--alpha": ("distillation.alpha", float, "Weight of the teacher's term: (1-alpha) CE + alpha T^2 KL.  [0.9]"),
+    "--loss": (
+        "distillation.loss",
+        str,
+        "kd, ce, paper, dkd, dist, logit_std, rkd or label_smoothing.  [kd with a teacher, else ce]",
+    ),
+    "--temperature": (
+        "distillation.temperature",
+        float,
+        "Softens teacher and student: 4 for kd, 1.5 if hybrid.  [the loss's own]",
+    ),
+    "--alpha": (
+        "distillation.alpha",
+        float,
+        "Weight of the teacher's term, (1-alpha) CE + alpha T^2 KL for kd: 0.9.  [the loss's own]",
+    ),
     "--epochs": ("training.epochs", int, "Passes over the training images.  [60]"),
     "--batch-size": ("training.batch_size", int, "Images a step.  [32, hybrid 16]"),
     "--lr": ("training.learning_rate", float, "Adam's largest learning rate.  [0.02, hybrid 0.003]"),
@@ -108,7 +144,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.option("--backend", default="aer", show_default=True, help="Where the circuit runs: see `qkd-qiskit backends`.")
 @_train_options
-@click.option("--preset", help="Named settings; `paper`: the paper's loss exactly as its code has it.")
+@click.option("--preset", help="Named settings: paper (the paper's loss), paper_v1 (its v1 as coded) or corrected.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. training.clip=0.5.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<made up from settings and time>]")
 @click.option(
@@ -118,6 +154,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="[RUN]",
     help="Go on with an interrupted run: the one named, the one in --out, or the latest.",
 )
+@track_option
 @shared_options
 def train(
     backend: str,
@@ -125,15 +162,13 @@ def train(
     assignments: tuple[str, ...],
     out: Path | None,
     resume: str | None,
+    tracker: str | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Train a quantum student, distilling a teacher into it."""
-    from qkd_qiskit.console import open_listener
-
-    listener = open_listener(quiet=quiet or as_json)
-    click.get_current_context().call_on_close(listener.close)
+    listener = open_followers(quiet or as_json, tracker)
     if resume is not None:
         _refuse_changes({**options, "preset": preset, "set": assignments or None}, out if resume else None)
         result = _resume(resume, out, listener)
@@ -218,5 +253,5 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
         click.echo("\n" + "  ".join(fakes))
 
 
-for _command in (run_command, evaluate, estimate, jobs, doctor):
+for _command in (run_command, evaluate, estimate, export, jobs, doctor):
     main.add_command(_command)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qkd_qiskit.cli_evaluate import ask_price, open_purse, show_evaluation
-from qkd_qiskit.cli_shared import shared_options, show_training
+from qkd_qiskit.cli_shared import open_followers, shared_options, show_training, track_option
 
 
 @click.command("run")
@@ -22,20 +22,29 @@ from qkd_qiskit.cli_shared import shared_options, show_training
 @click.option("--seeds", metavar="0-3", help="Study: run only these seeds now.")
 @click.option("--workers", type=int, help="Study: processes on this machine; no number depends on it.  [the cores]")
 @click.option("--cluster", metavar="ADDRESS", help="Study: tcp://host:port of a dask scheduler, or local:4.")
+@track_option
 @shared_options
 def run_command(
-    jobfile: str, yes: bool, out: Path | None, assignments: tuple[str, ...], quiet: bool, as_json: bool, **study: Any
+    jobfile: str,
+    yes: bool,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    tracker: str | None,
+    quiet: bool,
+    as_json: bool,
+    **study: Any,
 ) -> None:
     """Run JOBFILE (a path, or a name from jobs/): train, evaluate, report. Run it again to go on after a stop.
 
     A file with [study] or [[axes]] is a study: every cell for every seed, in parallel, then tables.
     """
-    from qkd_qiskit.console import open_listener
     from qkd_qiskit.pipeline.jobs import read_job
 
-    listener = open_listener(quiet=quiet or as_json)
-    click.get_current_context().call_on_close(listener.close)
-    if read_job(jobfile)[0].is_study:
+    is_study = read_job(jobfile)[0].is_study
+    if is_study and tracker:
+        raise click.UsageError(f"{jobfile} is a study: its trainings run side by side; --track follows a single run")
+    listener = open_followers(quiet or as_json, tracker)
+    if is_study:
         _run_study(jobfile, out, assignments, yes, listener, as_json, study)
         return
     given = [f"--{name.replace('_', '-')}" for name, value in study.items() if value]

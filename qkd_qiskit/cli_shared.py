@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from qkd_qiskit.listening import Listener
 
 
 def note_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
@@ -26,6 +29,29 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         command = option(command)
     return command
+
+
+def track_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option that exports a training's metrics while it runs."""
+    return click.option(
+        "--track",
+        "tracker",
+        type=click.Choice(["tensorboard", "mlflow"]),
+        help="Also send each epoch there; metrics.jsonl stays the truth.",
+    )(command)
+
+
+def open_followers(quiet: bool, tracker: str | None) -> Listener:
+    """Open who follows a training: the terminal, and a tracker if one is asked for; both close with the command."""
+    from qkd_qiskit.console import open_listener
+
+    listener = open_listener(quiet=quiet)
+    if tracker:
+        from qkd_qiskit.tracking import track
+
+        listener = track(listener, tracker)
+    click.get_current_context().call_on_close(listener.close)
+    return listener
 
 
 def percent(share: float, counts: list[int]) -> str:
@@ -51,4 +77,6 @@ def show_training(result: dict[str, Any], as_json: bool) -> None:
             "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
         },
     )
+    if result.get("layer") == "classical":
+        return  # no circuit, so there is nothing to evaluate on a backend
     click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")

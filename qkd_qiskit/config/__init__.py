@@ -12,7 +12,9 @@ from qkd_qiskit.config.job import (
 )
 from qkd_qiskit.config.reading import merge, parse_assignments, validate
 from qkd_qiskit.config.run import (
+    LOSS_CONSTANTS,
     PRESETS,
+    STUDENT_CONSTANTS,
     STUDENT_DEFAULTS,
     DataSettings,
     DistillationSettings,
@@ -25,8 +27,10 @@ from qkd_qiskit.config.sections import LARGEST_SEED, MOST_SHOTS
 
 __all__ = [
     "LARGEST_SEED",
+    "LOSS_CONSTANTS",
     "MOST_SHOTS",
     "PRESETS",
+    "STUDENT_CONSTANTS",
     "STUDENT_DEFAULTS",
     "AxisSettings",
     "AxisValue",

@@ -95,7 +95,9 @@ def track(listener: Listener, name: str) -> Listener:
     try:
         import_module(module)
     except ImportError as error:
-        raise ConfigurationError(f"--track {name} needs the package {name}; pip install 'qkd_qiskit[{name}]'") from error
+        raise ConfigurationError(
+            f"--track {name} needs the package {name}; pip install 'qkd_qiskit[{name}]'"
+        ) from error
     return TrackedListener(listener, name, build)
 
 
@@ -135,9 +137,9 @@ class TrackedListener(Listener):
         """Hand on."""
         self._inner.step(facts)
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
         """Hand on."""
-        self._inner.progress(task, done, total)
+        self._inner.progress(task, done, total, detail)
 
     def _open(self, folder: Path, settings: dict[str, Any]) -> None:
         self._tracker = self._build(folder, settings)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from qkd_qiskit.classical.augmentation import Augmentation, augment
 from qkd_qiskit.classical.images import Dataset, Images
 from qkd_qiskit.classical.sources import (
     DataFolder,
@@ -40,6 +41,7 @@ def load_dataset(
     validation_per_class: int | None = None,
     test_per_class: int | None = None,
     validation_fraction: float = 0.1,
+    augmentation: Augmentation | None = None,
     seed: int = 0,
     data_dir: str | Path | None = None,
     download: bool = True,
@@ -56,7 +58,8 @@ def load_dataset(
         validation_per_class: at most so many validation images a class.
         test_per_class: at most so many official test images a class (chosen by the seed); None is the whole test set.
         validation_fraction: share of the official training images that validates, in (0, 1).
-        seed: decides the split and the subsets.
+        augmentation: distorted copies that the student's training images get; the teacher trains without.
+        seed: decides the split, the subsets and the copies.
         data_dir: folder with the files in torchvision's layout, plain or `.gz`; it is only read. Default: the
             environment variable QKD_DATA_DIR, else the cache.
         download: whether missing files may be downloaded into the cache.
@@ -86,10 +89,11 @@ def load_dataset(
         return _pick(official.train_pixels, official.train_labels, merge_classes(parts, cap), chosen)
 
     teacher_train, teacher_validation = pick_train(large, None), pick_train(small, None)
+    train = pick_train(large, train_per_class) if train_per_class else teacher_train
     return Dataset(
         name=name,
         classes=chosen,
-        train=pick_train(large, train_per_class) if train_per_class else teacher_train,
+        train=augment(train, augmentation, seed=seed) if augmentation and augmentation.copies else train,
         teacher_train=teacher_train,
         validation=pick_train(small, validation_per_class) if validation_per_class else teacher_validation,
         test=_pick(official.test_pixels, official.test_labels, merge_classes(test, test_per_class), chosen),

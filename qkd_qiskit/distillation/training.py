@@ -173,15 +173,18 @@ def _train_epoch(
     tally, began = _Tally(), time.perf_counter()
     batches = _draw_batches(len(train), plan.batch_size, state.order)
     state.student.train()
-    device = device_of(state.student)
+    device, steps, goal = device_of(state.student), plan.epochs * len(batches), objective
     for step, chosen in enumerate(batches):
-        rate = plan.rate(state.epoch * len(batches) + step, plan.epochs * len(batches))
+        done = state.epoch * len(batches) + step
+        rate = plan.rate(done, steps)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        logits = state.student(train.pixels[chosen].to(device))
+        if objective.temperature_end is not None:
+            goal = objective.at(done / max(1, steps - 1))
+        logits, values = _ask(state.student, train.pixels[chosen].to(device), objective.needs_values)
         labels = train.labels[chosen].to(device)
         soft = None if teacher_logits is None else teacher_logits[chosen].to(device)
-        parts = objective(logits, labels, soft)
+        parts = goal(logits, labels, soft, values)
         _require_finite(parts.total, state.epoch + 1, step)
         state.optimizer.zero_grad()
         parts.total.backward()
@@ -201,6 +204,14 @@ def _train_epoch(
                 }
             )
     return tally
+
+
+def _ask(student: nn.Module, pixels: torch.Tensor, with_values: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return logits `(N, S)` and, where they are wanted, the expectation values `(N, O)` that they are made of."""
+    if not with_values:
+        return student(pixels), None
+    values = student.measure(pixels)  # type: ignore[operator]
+    return student.head(values), values  # type: ignore[operator]
 
 
 def _draw_batches(count: int, size: int, order: torch.Generator) -> list[torch.Tensor]:

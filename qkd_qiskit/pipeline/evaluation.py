@@ -58,12 +58,13 @@ def evaluate(
         spending: what may be paid on hardware; nothing if `None`.
 
     Raises:
-        ConfigurationError: the backend is unknown, or hardware is asked for exact values.
+        ConfigurationError: the backend is unknown, hardware is asked for exact values, or this is a classical control.
         BudgetError: the price was not confirmed, or is above what is allowed.
         BackendError: the backend can't be reached, or the job failed.
     """
     settings = resolve_shots(backend if isinstance(backend, BackendSettings) else resolve_backend(backend), shots)
     listener = listener or Listener()
+    placed.require_circuit()
     values = placed.student.parameter_values(images.pixels)
     if settings.kind == "ibm":
         name = name_evaluation({"backend": settings.model_dump(mode="json"), "values": values.tolist()})
@@ -214,13 +215,14 @@ def evaluate_run(
 
     Raises:
         RunError: the run or its checkpoint is missing or damaged, or can't be written.
-        ConfigurationError: numbers out of range.
+        ConfigurationError: numbers out of range, or the run is a classical control.
         BudgetError: the price was not confirmed, or is above what is allowed.
         BackendError: the backend can't be reached, or a job failed; what the others gave is in `partial.json`.
     """
     listener = listener or Listener()
     settings = resolve_shots(backend, shots)
     placed, dataset = load_placed(run, listener)
+    placed.require_circuit()
     images = select_samples(dataset.test, samples, seed=placed.seed)
     identity = _identify(placed, settings, images)
     name = name_evaluation(identity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from qkd_qiskit.config import LOSS_CONSTANTS
 from qkd_qiskit.report.reading import StoredRun
 
 SERIES = ("loss", "task_loss", "distillation_loss", "validation_loss", "train_accuracy", "validation_accuracy")
@@ -12,6 +13,10 @@ FORMULAS = {
     "kd": "loss = {rest:g} task + {alpha:g} distillation",
     "paper": "loss = task + {alpha:g} distillation",
     "ce": "loss = task",
+    "dkd": "loss = task + distillation",
+    "dist": "loss = task + distillation",
+    "rkd": "loss = task + distillation",
+    "logit_std": "loss = {rest:g} task + {beta:g} distillation",
 }
 
 
@@ -19,7 +24,8 @@ def collect_curves(run: StoredRun) -> dict[str, Any] | None:
     """List the epochs' losses and accuracies; `None` before the first epoch has ended."""
     if not run.epochs:
         return None
-    distillation = run.settings.distillation
+    constants = {**LOSS_CONSTANTS.get(run.settings.loss, {}), **run.settings.constants}
+    rest = round(1 - constants.get("alpha", 0.0), 12)
     best = max(run.epochs, key=_rank)
     last = run.epochs[-1]
     return {
@@ -30,10 +36,8 @@ def collect_curves(run: StoredRun) -> dict[str, Any] | None:
         "validation_samples": last["validation_samples"],
         "best_epoch": run.result["best_epoch"] if run.result else best["epoch"],
         "loss_name": run.settings.loss,
-        "formula": FORMULAS.get(run.settings.loss, "loss").format(
-            alpha=distillation.alpha, rest=round(1 - distillation.alpha, 12)
-        ),
-        "temperature": distillation.temperature,
+        "formula": FORMULAS.get(run.settings.loss, "loss").format(**{"rest": rest, **constants}),
+        "temperature": constants.get("temperature"),
         "seconds": sum(epoch.get("seconds", 0.0) for epoch in run.epochs),
     }
 

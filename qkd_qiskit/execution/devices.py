@@ -85,7 +85,7 @@ class Place:
         return {"device": self.device, "date": self._calibration_date(), **content, "sha256": digest_of(content)}
 
     def chart(self) -> dict[str, Any] | None:
-        """Describe the whole device, for a map: readout error of each qubit, error of each coupling; `None` without one.
+        """Describe the whole device, for a map: error of each readout and of each coupling; `None` without.
 
         A coupling has the smaller error of its two directions, and of its gates if there are several.
         """

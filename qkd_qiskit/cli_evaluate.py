@@ -84,7 +84,7 @@ def _evaluate(
     found = find_run(options["run"])
     with open_purse(settings.kind == "ibm", options["ledger"]) as ledger:  # before anything heavy: refuses at once
         from qkd_qiskit.pipeline.evaluation import evaluate_run
-        from qkd_qiskit.pipeline.hardware import Spending
+        from qkd_qiskit.pipeline.spending import Spending
 
         purse = Spending(**spending, account=options["account"], ledger=ledger, ask=ask_price)
         listener = open_listener(quiet=options["quiet"] or as_json)
@@ -170,6 +170,8 @@ def show_evaluation(result: dict[str, Any], as_json: bool) -> None:
         )
     if result["job_ids"]:
         facts["jobs"] = ", ".join(result["job_ids"])
+    if result.get("sentinels"):
+        facts["sentinels"] = result["sentinels"]["line"]
     if result.get("calibration_drifted"):
         facts["calibration"] = "changed while the evaluation ran; both snapshots are in calibration.json"
     show_facts(f"{result['run']} on {result['backend']}", facts)

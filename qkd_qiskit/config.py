@@ -196,6 +196,8 @@ class BackendSettings(_Section):
         mode: `auto`, `session`, `batch` or `job` (`ibm` only).
         resilience_level: of Runtime's Estimator, 0 to 2 (`ibm` only).
         mitigation: of Runtime's Estimator, in more detail (`ibm` only).
+        sentinels: samples that are measured again at the end, so that drift shows; at most one for 20 samples, 0 for
+            none (`ibm` only).
         max_qpu_seconds: QPU seconds that an evaluation may cost, all its jobs together (`ibm` only).
         executions_per_job: a job with more circuit executions is split (`ibm` only).
         settle_seconds: how long a job that may exist is looked for before it is submitted again (`ibm` only).
@@ -216,6 +218,7 @@ class BackendSettings(_Section):
     mode: Literal["auto", "session", "batch", "job"] = "auto"
     resilience_level: Literal[0, 1, 2] = 0
     mitigation: MitigationSettings = MitigationSettings()
+    sentinels: int = Field(default=2, ge=0, le=100)
     max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
     executions_per_job: int = Field(default=10_000_000, ge=1)
     settle_seconds: float = Field(default=60.0, ge=0)

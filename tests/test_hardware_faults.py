@@ -159,8 +159,8 @@ def test_f15_a_job_that_fails_is_reported_and_not_paid_again(
     options = split(3, samples=6)
     result = evaluate(run, *options, samples=6, code=4)
     assert words in result.stderr
-    assert "4 of 6 samples have a result" in result.stderr
-    assert "samples 2 to 3" in result.stderr
+    assert "3 of 6 samples have a result" in result.stderr
+    assert "samples 2 to 4" in result.stderr
     states = [record["state"] for record in records()]
     assert states == ["DONE", state, "DONE"]
     assert words in records()[1]["reason"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from qkd_qiskit.exceptions import AccountError, BackendError
+from qkd_qiskit.redaction import redact
 
 TOO_MANY, UNAUTHORIZED = 429, (401, 403)
 SESSION_CLOSED = 1217
@@ -89,6 +90,6 @@ def _retry_after(response: Any) -> float | None:
 
 
 def brief(error: BaseException) -> str:
-    """Return an error's first line, short enough to read."""
+    """Return an error's first line, short enough to read, without anything secret."""
     lines = str(error).strip().strip("'\"").splitlines()
-    return (lines[0][:200] if lines else "") or type(error).__name__
+    return redact(lines[0])[:200] if lines and lines[0] else type(error).__name__

@@ -28,6 +28,7 @@ from qkd_qiskit.execution.ledger import Ledger, Record
 from qkd_qiskit.execution.mitigation import build_options
 from qkd_qiskit.execution.submission import Handed
 from qkd_qiskit.execution.waiting import Clock, persist
+from qkd_qiskit.redaction import remember
 
 try:
     from qiskit_ibm_runtime.executor_estimator import Estimator
@@ -50,7 +51,9 @@ def connect(device: str, account: str | None = None) -> Any:
         AccountError: it is refused.
     """
     try:
-        return QiskitRuntimeService(name=account) if account else QiskitRuntimeService()
+        service = QiskitRuntimeService(name=account) if account else QiskitRuntimeService()
+        remember((service.active_account() or {}).get("token"))
+        return service
     except AccountNotFoundError as error:
         raise BackendError(
             f"{device} needs an IBM Quantum account: set QISKIT_IBM_TOKEN and QISKIT_IBM_INSTANCE, or save "

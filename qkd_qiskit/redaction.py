@@ -83,10 +83,12 @@ def hide_secrets() -> Iterator[None]:
 
 def _clean(record: logging.LogRecord) -> logging.LogRecord:
     """Put the message together and redact it, and the traceback if it has one."""
-    with contextlib.suppress(TypeError, ValueError):  # a message that does not fit its arguments; logging says so
+    try:
         text = record.getMessage()
-        if (clean := redact(text)) != text:
-            record.msg, record.args = clean, None
+    except (TypeError, ValueError, KeyError):  # it does not fit its arguments; logging would print them as they are
+        text, record.msg, record.args = "", redact(f"{record.msg} {record.args!r}"), None
+    if (clean := redact(text)) != text:
+        record.msg, record.args = clean, None
     if record.exc_info and record.exc_info[1]:
         story = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
         if (clean := redact(story)) != story:

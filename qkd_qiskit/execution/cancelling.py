@@ -36,6 +36,8 @@ def cancel_records(ledger: Ledger, records: list[Record], account: str | None, s
     for record in records:
         if record.state == INTENT:
             record = Submitter(ledger, connection, say, clock).settle(record)
+        elif ledger.is_in_doubt(record):
+            Submitter(ledger, connection, say, clock).extras.cancel(record)
         job_id = record.job_id
         if job_id is None:
             ledger.change(

@@ -17,7 +17,7 @@ from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
 from qkd_qiskit.execution.compilation import CompiledCircuit, check_equivalence
 from qkd_qiskit.execution.cost import Price, circuit_duration, count_bases, repetition_delay
 from qkd_qiskit.execution.devices import Place
-from qkd_qiskit.execution.ledger import Ledger, Record, default_ledger
+from qkd_qiskit.execution.ledger import SUBMITTED, Ledger, Record, default_ledger
 from qkd_qiskit.execution.mitigation import check_mitigation, learning_executions, multiplier
 from qkd_qiskit.execution.submission import Unit
 from qkd_qiskit.execution.units import name_units, split
@@ -111,6 +111,7 @@ class HardwareEvaluation:
             calibration,
             trouble,
             self._watch_drift(place, compiled, tables),
+            ledger.charged_extra(self.name),
         )
 
     def _compile(self, place: Place) -> CompiledCircuit:
@@ -209,6 +210,9 @@ class HardwareEvaluation:
                         raise
                     say(str(error))
                     return records + [None] * (len(units) - len(records)), str(error)
+            for record in records:  # before the session is closed, for what turned up while the others were submitted
+                if record is not None and record.state == SUBMITTED and ledger.is_in_doubt(record):
+                    submitter.extras.cancel(record)
         return records, ""
 
     def _collect(self, collector: Any, compiled: CompiledCircuit, unit: Unit, record: Record | None) -> Any:

@@ -71,6 +71,7 @@ class Collected:
         calibration: of the qubits in use, before and after.
         trouble: why not everything was submitted; empty if it was.
         drift: what the sentinels showed; `None` without them.
+        extra: QPU seconds charged for jobs that nobody asked for.
     """
 
     place: Place
@@ -82,6 +83,7 @@ class Collected:
     calibration: dict[str, Any]
     trouble: str = ""
     drift: Drift | None = None
+    extra: float = 0.0
 
     @property
     def samples(self) -> tuple[np.ndarray, np.ndarray]:
@@ -92,9 +94,9 @@ class Collected:
 
     @property
     def charged(self) -> float | None:
-        """QPU seconds charged; `None` if the service did not say."""
+        """QPU seconds charged, extra jobs included; `None` if the service did not say."""
         known = [record.charged for record in self.records if record is not None and record.charged is not None]
-        return sum(known) if known else None
+        return sum(known) + self.extra if known else None
 
     @property
     def missing(self) -> list[str]:

@@ -29,6 +29,10 @@ def _where_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--dd", type=click.Choice(["XX", "XpXm", "XY4"]), help="Dynamical decoupling.  [none]"),
             click.option("--twirl", is_flag=True, help="Twirl gates and measurements."),
             click.option("--zne", is_flag=True, help="Zero-noise extrapolation, three noise levels."),
+            click.option(
+                "--pea", is_flag=True, help="The same, amplifying learnt noise: first learns it, which is dear."
+            ),
+            click.option("--pec", is_flag=True, help="Probabilistic error cancellation: learns noise, dearer still."),
             click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A backend setting."),
         )
     ):
@@ -98,7 +102,9 @@ def _mitigation(options: dict[str, Any]) -> dict[str, Any]:
     """Turn the flags that were given into settings."""
     detailed: dict[str, Any] = {"dynamical_decoupling": options["dd"]} if options["dd"] else {}
     detailed |= {"gate_twirling": True, "measure_twirling": True} if options["twirl"] else {}
-    detailed |= {"zne": True} if options["zne"] else {}
+    detailed |= {"zne": True} if options["zne"] or options["pea"] else {}
+    detailed |= {"zne_amplifier": "pea"} if options["pea"] else {}
+    detailed |= {"pec": True} if options["pec"] else {}
     named = {"max_qpu_seconds": options["max_qpu_seconds"], "resilience_level": options["resilience"]}
     given = {name: value for name, value in named.items() if value is not None}
     return {**given, **({"mitigation": detailed} if detailed else {})}

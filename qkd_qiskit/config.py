@@ -166,9 +166,12 @@ class MitigationSettings(_Section):
         dynamical_decoupling: pulses on idle qubits, `XX`, `XpXm` or `XY4`; none if empty.
         zne: extrapolate to zero noise.
         zne_factors: the noise levels that are run.
-        zne_extrapolator: `linear`, `exponential`, `double_exponential` or `polynomial_degree_2` and so on.
-        zne_amplifier: `gate_folding`, `gate_folding_front`, `gate_folding_back` or `pea`.
-        pec: cancel errors probabilistically.
+        zne_extrapolator: `linear`, `exponential`, `double_exponential` or `polynomial_degree_2` and so on; where
+            it does not fit a value, `linear` is taken.
+        zne_amplifier: `gate_folding`, `gate_folding_front`, `gate_folding_back`; or `pea`, which learns noise.
+        pec: learn the gates' noise and cancel it probabilistically.
+        pec_max_overhead: how many times more executions cancelling may take; what would need more is cancelled in part.
+        layers_to_learn: layers of two-qubit gates whose noise `pec` and `pea` learn at most, in the evaluation's job.
     """
 
     readout: bool | None = None
@@ -180,6 +183,8 @@ class MitigationSettings(_Section):
     zne_extrapolator: str = "exponential"
     zne_amplifier: Literal["gate_folding", "gate_folding_front", "gate_folding_back", "pea"] = "gate_folding"
     pec: bool = False
+    pec_max_overhead: float = Field(default=100.0, ge=1)
+    layers_to_learn: int = Field(default=4, ge=1)
 
 
 class BackendSettings(_Section):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,7 @@ from qkd_qiskit.execution.connection import Connection
 from qkd_qiskit.execution.devices import Place, fake_devices
 from qkd_qiskit.execution.faults import Refusal, ServiceFault, brief, translate
 from qkd_qiskit.execution.ledger import Ledger, Record
-from qkd_qiskit.execution.mitigation import build_options
+from qkd_qiskit.execution.mitigation import build_options, learns_layers
 from qkd_qiskit.execution.submission import Handed
 from qkd_qiskit.execution.waiting import Clock, persist
 from qkd_qiskit.redaction import remember
@@ -225,20 +226,30 @@ def close_session(connection: Connection, ledger: Ledger, session_id: str) -> No
 
 
 def make_estimator(mode: Any, settings: BackendSettings, record: Record) -> Any:
-    """Build the Estimator for one job: the client-side one, or in a client without it the server-side one.
+    """Build the Estimator for one job: the client-side one; for PEC, PEA, or in a client without it, the server-side.
 
     Args:
         mode: a session, a batch or a backend.
         settings: shots and mitigation.
         record: its tag goes onto the job, and what is reserved for it is the longest that it may run.
+
+    Raises:
+        BackendError: PEC or PEA is wanted and this client has no server-side Estimator any more.
     """
     limits = {"max_execution_time": max(1, math.ceil(record.reserved)), "environment": {"job_tags": [record.tag]}}
     options = {**build_options(settings), **limits}
-    if Estimator is not None:
+    if Estimator is not None and not learns_layers(settings):
         return Estimator(mode=mode, options=options)
     from qiskit_ibm_runtime import EstimatorV2
 
-    return EstimatorV2(mode=mode, options=options)
+    if EstimatorV2 is Estimator:
+        raise BackendError(
+            "PEC and PEA are run by the server-side EstimatorV2, which this qiskit-ibm-runtime no longer has; give "
+            "--zne with mitigation.zne_amplifier = 'gate_folding', or install qiskit-ibm-runtime 0.51"
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The EstimatorV2 class is deprecated", DeprecationWarning)
+        return EstimatorV2(mode=mode, options=options)
 
 
 def ask_remaining(connection: Connection, clock: Clock) -> float | None:

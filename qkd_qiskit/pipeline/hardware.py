@@ -169,7 +169,7 @@ class HardwareEvaluation:
             if price.seconds > price.budget:
                 raise BudgetError(
                     f"it needs at least {price.seconds:.0f} QPU seconds and {price.budget:.0f} are allowed; "
-                    "nothing was submitted\ngive fewer --samples or --shots, or "
+                    "nothing was submitted\ngive fewer --samples or --shots, milder error mitigation, or "
                     f"--max-qpu-seconds {math.ceil(price.seconds + 5)}"
                 )
             if price.remaining is not None and price.seconds > price.remaining:

@@ -256,7 +256,7 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
     profiles, files = list_profiles(), list_files("backends")
     fakes: list[str] = []
     if everything:
-        from qkd_qiskit.execution.devices import fake_devices
+        from qkd_qiskit.execution.fakes import fake_devices
 
         fakes = list(fake_devices())
     if as_json:

@@ -138,7 +138,7 @@ def _show_pending(result: dict[str, Any]) -> None:
     price = result["price"]
     left = "" if price["remaining"] is None else f"; the account has {price['remaining']:.0f} s left"
     facts = {
-        "executions": f"{price['executions']:,} ({price['samples']} samples x {price['shots']:,} shots x bases)",
+        "executions": f"{price['executions']:,} for {price['samples']} samples x {price['shots']:,} shots",
         "against QNN": f"{price['saving']:.0f} times fewer than EstimatorQNN.forward",
         "QPU seconds": f"at least {price['seconds']:.0f}, {price['budget']:.0f} allowed{left}",
         "jobs": ", ".join(result["job_ids"]) or f"{price['jobs']}, none submitted",

@@ -86,9 +86,14 @@ def show(context: click.Context, name: str, ledger: Path | None, quiet: bool, as
         click.echo(json.dumps({"jobs": [{**vars(record), "events": events} for record, events in found]}))
         return
     for record, events in found:
-        show_facts(f"job {record.number}", {key: str(value) for key, value in vars(record).items()})
+        moments = {"created": _moment(record.created), "changed": _moment(record.changed)}
+        show_facts(f"job {record.number}", {key: str(value) for key, value in {**vars(record), **moments}.items()})
         for moment, what in events:
-            click.echo(f"    {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}  {what}")
+            click.echo(f"    {_moment(moment)}  {what}")
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 @jobs.command()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from qkd_qiskit.execution.account import connect
 from qkd_qiskit.execution.connection import Connection
 from qkd_qiskit.execution.ledger import CANCELLED, INTENT, Ledger, Record
-from qkd_qiskit.execution.runtime import connect
 from qkd_qiskit.execution.submission import Submitter
 from qkd_qiskit.execution.waiting import Clock, Say, persist
 

@@ -74,9 +74,10 @@ class HardwareEvaluation:
                 ) from None
 
     def _run(self, ledger: Ledger) -> Collected | Pending:
+        from qkd_qiskit.execution.account import connect
         from qkd_qiskit.execution.collection import Collector
         from qkd_qiskit.execution.connection import Connection
-        from qkd_qiskit.execution.runtime import close_session, connect, open_device
+        from qkd_qiskit.execution.runtime import close_session, open_device
 
         check_mitigation(self.settings)
         service = connect(self.settings.device, self.spending.account)

@@ -95,15 +95,27 @@ def test_f8_the_token_is_revoked_midway(
     run: Path, server: RuntimeServer, clock: FastClock, method: str, path: str
 ) -> None:
     server.faults.add(method, path, "401", times=None)
-    began = time.monotonic()
     result = evaluate(run, code=7)
-    assert time.monotonic() - began < 5
     struck = [record for record in server.requests if record.fault]
     assert len(struck) == 1, "one attempt"
+    assert time.monotonic() - struck[0].monotonic < 5
     assert "jobs resume --all" in result.stderr
     server.faults.clear()
     assert call("jobs", "resume", "--all").exit_code == 0
     assert server.jobs_created == 1
+
+
+def test_f8_a_wrong_key_is_said_at_once(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's own token manager waits a minute for a token once it has been refused one."""
+    monkeypatch.setenv("QISKIT_IBM_TOKEN", "canary-wrong-key")
+    with pytest.warns(UserWarning, match="API Key will be used"):
+        result = evaluate(run, code=7)
+    refused = [record for record in server.requests if record.status == 401]
+    assert time.monotonic() - refused[0].monotonic < 5
+    assert "canary" not in result.output
+    assert server.posts == 0
 
 
 def test_f8_a_revoked_token_is_not_a_missing_device(run: Path, server: RuntimeServer, clock: FastClock) -> None:

@@ -77,16 +77,17 @@ class HardwareEvaluation:
         from qkd_qiskit.execution.account import connect
         from qkd_qiskit.execution.collection import Collector
         from qkd_qiskit.execution.connection import Connection
-        from qkd_qiskit.execution.runtime import close_session, open_device
+        from qkd_qiskit.execution.runtime import ask_remaining, close_session, open_device
 
         check_mitigation(self.settings)
         service = connect(self.settings.device, self.spending.account)
         connection = Connection.over(service)
+        remaining = ask_remaining(connection, self.spending.clock)  # asked first: a wrong key is refused here, at once
         place = open_device(self.settings, service)
         if connection.wire is not None:
             connection.wire.strict()
         compiled = self._compile(place)
-        price, units = self._plan(place, compiled, connection)
+        price, units = self._plan(place, compiled, remaining)
         pending = [unit for unit in units if ledger.latest(unit.name) is None or self.spending.retry_failed]
         for line in price.lines():
             self.listener.say(line)
@@ -134,9 +135,7 @@ class HardwareEvaluation:
             save_circuits(path, self.placed.logical, compiled)
         return compiled
 
-    def _plan(self, place: Place, compiled: CompiledCircuit, connection: Any) -> tuple[Price, list[Unit]]:
-        from qkd_qiskit.execution.runtime import ask_remaining
-
+    def _plan(self, place: Place, compiled: CompiledCircuit, remaining: float | None) -> tuple[Price, list[Unit]]:
         assert place.target is not None
         price = Price(
             samples=len(self.values),
@@ -149,7 +148,7 @@ class HardwareEvaluation:
             circuit_seconds=circuit_duration(compiled.isa.circuit, compiled.measured_qubits, place.target),
             jobs=1,
             budget=self.settings.max_qpu_seconds,
-            remaining=ask_remaining(connection, self.spending.clock),
+            remaining=remaining,
             sentinels=count_sentinels(len(self.values), self.settings.sentinels),
         )
         cuts = split(price, self.settings)

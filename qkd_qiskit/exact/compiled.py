@@ -28,6 +28,7 @@ SWITCH = "QKD_NO_KERNEL"
 _LARGEST = 256
 _LARGEST_OPERATOR = 32
 _TILE = 16
+_COLUMNS = 4
 _WORTH_A_THREAD = 2**18
 _TAIL = -1
 _NONE = np.zeros(1)
@@ -94,39 +95,55 @@ class CompiledEvaluation:
         self._differ = amplitudes or angles.num_own > 0
         self._tail: Program | None = None
         size = base ** len(qubits)
-        apart = base == 4 or size <= _LARGEST_OPERATOR
-        layout = Layout(base, _TILE, {slot: [qubit] for slot, qubit in enumerate(qubits)})
+        apart = base == 4 or _COLUMNS <= size <= _LARGEST_OPERATOR
+        layout = Layout(base, _TILE, {slot: [qubit] for slot, qubit in enumerate(qubits)}, sparse=True)
         slots: dict[int, Array | int] = dict.fromkeys(range(len(qubits)), GROUND[base])
         if amplitudes:
-            layout, slots = Layout(base, _TILE, {0: list(reversed(qubits))}), {0: size}
+            layout, slots = Layout(base, _TILE, {0: list(reversed(qubits))}, sparse=True), {0: size}
         plan_front(layout, front if apart else [*front, *tail])
         slot = layout.join(qubits)
         order = list(layout.slots[slot])
         front_turns = [item for item in (front if apart else [*front, *tail]) if isinstance(item, Phase)]
         self._front_uses_weights = any(not item.sampled for item in front_turns)
-        self._front = Program(layout.steps, base, slots, slot, real=amplitudes and apart and not layout.steps)
+        starts = {place: vector if isinstance(vector, np.ndarray) else np.ones(vector, bool) for place, vector in slots.items()}
+        program = Program(layout.steps, base, starts, slot, real=amplitudes and apart and not layout.steps)
+        self._width = -(-len(terms) // _COLUMNS) * _COLUMNS
         self._diagonal: Array | None = None
+        if base == 2:
+            program.put_in_order()
         if apart:
-            order = self._plan_tail(tail, order, vectors)
+            order = self._plan_tail(tail, order, vectors, program)
         if base == 2:
             functional = StateFunctional(terms, order)
             if not functional.is_diagonal:
                 raise NotImplementedError("observables with X or Y")
-            self._diagonal = functional.flips[0][1]
+            self._diagonal = np.zeros((self._width, size))
+            self._diagonal[: len(terms)] = functional.flips[0][1]
         self._num_observables = len(terms)
+        self._rows = program.result_rows[program.result_rows >= 0].astype(np.int64)
+        self._planes, self._size, self._arena_rows = program.planes, len(self._rows) // program.planes, program.rows
+        self._code, self._data = program.finish()
 
     def _plan_tail(
-        self, tail: Sequence[Operation], order: list[int], vectors: Callable[[list[int]], Array]
+        self, tail: Sequence[Operation], order: list[int], vectors: Callable[[list[int]], Array], front: Program
     ) -> list[int]:
         """Plan what all samples share; return the order of the qubits' axes after it."""
         size = self._base ** len(order)
-        seed = vectors(order) if self._base == 4 else np.vstack([np.eye(size), np.zeros((size, size))])
-        layout = Layout(self._base, seed.shape[1], {_TAIL: list(order)})
+        if self._base == 4:
+            seed = np.zeros((size, self._width))
+            wanted = vectors(order)
+            seed[:, : wanted.shape[1]] = wanted
+        else:
+            seed = np.vstack([np.eye(size), np.zeros((size, size))])
+        layout = Layout(self._base, seed.shape[1], {_TAIL: list(order)}, sparse=True)
         plan_front(layout, transpose_operations(tail) if self._base == 4 else tail)
         if self._base == 4:
             layout.restore(_TAIL, order)
-        self._seed, self._width = seed, seed.shape[1]
-        self._tail = Program(layout.steps, self._base, {_TAIL: size}, _TAIL)
+        live = seed.any(axis=1) if self._base == 4 else np.ones(size, bool)
+        program = Program(layout.steps, self._base, {_TAIL: live}, _TAIL)
+        program.put_in_order(np.flatnonzero(front.result_rows >= 0) if self._base == 4 else None)
+        self._seed, self._tail = seed, program
+        self._tail_code, self._tail_data = program.finish()
         return list(layout.slots[_TAIL])
 
     def forward(self, x: Array, w: Array) -> tuple[Array, CompiledPass]:
@@ -143,37 +160,38 @@ class CompiledEvaluation:
     def _run_tail(self, found: CompiledPass) -> None:
         if self._tail is None:
             return
-        width, planes, tail = self._width, self._tail.planes, self._tail
-        arena = np.empty((tail.rows, width))
+        width, first = self._seed.shape[1], int(self._tail.result_rows[0])
+        arena = np.empty((self._tail.rows, width))
         arena[: len(self._seed)] = self._seed
-        _kernel().run(tail.code, tail.data, *found.shared, arena, planes, width)
-        found.arena, found.operator = arena, arena[tail.final : tail.final + planes * tail.size]
+        _kernel().run(self._tail_code, self._tail_data, *found.shared, arena, width)
+        found.arena, found.operator = arena, arena[first : first + len(self._tail.result_rows)]
 
     def _samples(self, found: CompiledPass, count: int, values: Any, slopes: tuple, need_front: bool) -> Any:
         """Run all samples, in threads if they are many; `slopes` are arrays or, if runs add to them, makers of some."""
-        front = self._front
-        sizes = (front.planes, front.size, front.final, front.rows, self._num_observables, count, need_front)
+        observables, own = self._num_observables, self._angles.num_own
+        sizes = (self._planes, self._size, self._arena_rows, observables, self._width, count, need_front, own)
         numbers = np.array(sizes, dtype=np.int64)
         amplitudes = np.ascontiguousarray(found.inputs) if self._amplitudes else None
 
         def work(rows: tuple[int, int]) -> list[Any]:
-            own = [make() if callable(make) else make for make in slopes]
+            made = [make() if callable(make) else make for make in slopes]
             _kernel().samples(
-                front.code,
-                front.data,
+                self._code,
+                self._data,
                 *found.own,
                 *found.shared,
                 amplitudes,
                 found.operator,
                 self._diagonal,
                 values,
-                *own,
+                *made,
+                self._rows,
                 numbers,
                 *rows,
             )
-            return own
+            return made
 
-        work_of_all = count * (front.rows + front.size * self._num_observables)
+        work_of_all = count * (self._arena_rows + self._size * observables)
         runs = min(2 * torch.get_num_threads(), max(1, round(work_of_all / _WORTH_A_THREAD)))
         step = max(1, -(-count // (runs * _TILE))) * _TILE
         return for_each(work, [(start, min(start + step, count)) for start in range(0, count, step)])
@@ -215,8 +233,7 @@ class CompiledEvaluation:
         np.copyto(found.operator, runs[0][3])
         for run in runs[1:]:
             found.operator += run[3]
-        tail = self._tail
-        _kernel().back(tail.code, tail.data, *found.shared, found.arena, shared, tail.planes, self._width)
+        _kernel().back(self._tail_code, self._tail_data, *found.shared, found.arena, shared, self._seed.shape[1])
         found.arena = None
 
 

@@ -19,6 +19,7 @@
  * A turn is RZ: the pair is X and Y of a Pauli vector, real and imaginary part of the amplitudes with a 1.
  * No fast-math: sums are merely taken in another order.
  */
+#include <math.h>
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
@@ -30,9 +31,10 @@
 
 typedef long long i64;
 typedef double v8 __attribute__((vector_size(64), aligned(8), may_alias));
+typedef long long l8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef double v4 __attribute__((vector_size(32), aligned(8), may_alias));
 enum { LOAD, MATRIX, ORDER, JOIN, TURN, TURNS, END };
-enum { TILE = 16 };
+enum { TILE = 16, LARGE_ANGLE = 100000 };
 
 /* ---- products of matrices ------------------------------------------------------------------------------------- */
 
@@ -146,6 +148,48 @@ FOR_EACH_CPU static void outer(double *sums, const double *a, const i64 *list, c
             v4 sum = __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
             *(v4 *)(sums + i * columns + k) += sign * sum;
         }
+    }
+}
+
+/* ---- angles --------------------------------------------------------------------------------------------------- */
+
+/* Affine functions of inputs and weights: of each the number of terms and their columns; offset and slopes. */
+typedef struct {
+    const i64 *index;
+    const double *numbers;
+} Affine;
+
+/* Cosines and sines: the angle is reduced to a quarter turn (pi/2 in three parts, of which the first two have 33 bits, so
+ * that their multiples are exact: Cody and Waite, Software Manual for the Elementary Functions, ch. 8), then Taylor's series. */
+INLINE void sincos8(v8 *cos_, v8 *sin_)
+{
+    const double shift = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer, which is then in the lowest bits */
+    v8 x = *cos_, q = x * 0.63661977236758134308 + shift, t = q - shift;
+    v8 r = x - t * 0x1.921fb544p+0 - t * 0x1.0b4611a6p-34 - t * 0x1.3198a2e037073p-69, z = r * r;
+    v8 s = 1.0 / 6227020800 + z * (-1.0 / 1307674368000 + z * (1.0 / 355687428096000));
+    v8 c = 1.0 / 479001600 + z * (-1.0 / 87178291200 + z * (1.0 / 20922789888000));
+    s = -1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 + z * (-1.0 / 39916800 + z * s))));
+    c = 1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 + z * (-1.0 / 3628800 + z * c)));
+    s = r + r * z * s;
+    c = 1.0 - (0.5 * z - z * z * c);
+    l8 turns = (l8)q, odd = (turns & 1) != 0;
+    *sin_ = (v8)((((l8)c & odd) | ((l8)s & ~odd)) ^ ((turns & 2) << 62));
+    *cos_ = (v8)((((l8)s & odd) | ((l8)c & ~odd)) ^ (((turns + 1) & 2) << 62));
+}
+
+/* Replace angles by their cosines, and give their sines. */
+FOR_EACH_CPU static void sincos_of(double *cos_, double *sin_, i64 n)
+{
+    for (i64 k = 0; k < n; k += 8) {
+        double part[2][8] = {{0}};
+        const i64 count = n - k < 8 ? n - k : 8;
+        int small = 1;
+        for (i64 j = 0; j < count; j++) part[0][j] = cos_[k + j], small &= fabs(part[0][j]) < LARGE_ANGLE;
+        if (small) sincos8((v8 *)part[0], (v8 *)part[1]);
+        else
+            for (i64 j = 0; j < count; j++) part[1][j] = sin(part[0][j]), part[0][j] = cos(part[0][j]);
+        memcpy(cos_ + k, part[0], count * sizeof *cos_);
+        memcpy(sin_ + k, part[1], count * sizeof *sin_);
     }
 }
 

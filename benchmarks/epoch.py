@@ -1,9 +1,9 @@
 """Time one epoch over 60,000 images with the quantum layer and with a linear one: `python benchmarks/epoch.py`.
 
-The loop is the one that `train` runs (`qkd_qiskit.distillation.training`): the default 4-qubit `qnn` student on `aer_noisy`,
-distilled with the `kd` loss from random teacher logits. The control is the same student with its quantum layer replaced by
-a linear one of the same shape. Epochs of both take turns in one process; medians are compared. Images are MNIST's from the
-folder in QKD_DATA_DIR; without it the digits are repeated.
+The loop is the one that `train` runs (`qkd_qiskit.distillation.training`): the default 4-qubit `qnn` student on
+`aer_noisy`, distilled with the `kd` loss from random teacher logits. The control is the same student with its quantum
+layer replaced by a linear one of the same shape. Epochs of both take turns in one process; medians are compared. Images
+are MNIST's from the folder in QKD_DATA_DIR; without it the digits are repeated.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def main() -> None:
     placed = qkd.build_student(dataset, backend="aer_noisy")
     print(f"{options.images:,} images ({name}), medians of {options.repeats} epochs in turns, ", end="")
     print(f"{options.threads} thread(s), load {os.getloadavg()[0]:.1f}. Seconds an epoch: median (minimum).\n")
-    print("| batch | quantum layer | linear layer | ratio | aim | a sample, quantum less linear |\n|---|---|---|---|---|---|")
+    print("| batch | quantum layer | linear layer | ratio | aim | a sample, quantum less linear |")
+    print("|---|---|---|---|---|---|", flush=True)
     for batch in options.batches:
         with torch_threads(options.threads):
             quantum, linear = compare(placed, images, batch, options.repeats, images.take(range(20 * batch)))

@@ -99,12 +99,17 @@ class _Rows:
     curved: list[tuple[int, float, _Curve]]
 
     def terms(self) -> tuple[Array, Array] | tuple[None, None]:
-        """Return for each angle the number of its terms and their columns, and offset and slopes; None if any is curved."""
+        """Return for each angle the number of its terms and their columns, and offset and slopes.
+
+        None if there are no angles, or any is curved.
+        """
         if self.curved or not len(self.offset):
             return None, None
-        columns = [np.flatnonzero(row) for row in self.slopes]
-        index = [number for found in columns for number in (len(found), *found)]
-        numbers = [number for row, found in enumerate(columns) for number in (self.offset[row], *self.slopes[row, found])]
+        index, numbers = [], []
+        for slopes, offset in zip(self.slopes, self.offset):
+            columns = np.flatnonzero(slopes)
+            index += [len(columns), *columns]
+            numbers += [offset, *slopes[columns]]
         return np.array(index, dtype=np.int64), np.array(numbers, dtype=float)
 
 

@@ -98,30 +98,32 @@ class CompiledEvaluation:
         size = base ** len(qubits)
         apart = base == 4 or _COLUMNS <= size <= _LARGEST_OPERATOR
         layout = Layout(base, _TILE, {slot: [qubit] for slot, qubit in enumerate(qubits)}, sparse=True)
-        slots: dict[int, Array | int] = dict.fromkeys(range(len(qubits)), GROUND[base])
+        slots: dict[int, Array] = dict.fromkeys(range(len(qubits)), GROUND[base])
         if amplitudes:
-            layout, slots = Layout(base, _TILE, {0: list(reversed(qubits))}, sparse=True), {0: size}
+            layout, slots = Layout(base, _TILE, {0: list(reversed(qubits))}, sparse=True), {0: np.ones(size, bool)}
         plan_front(layout, front if apart else [*front, *tail])
         slot = layout.join(qubits)
         order = list(layout.slots[slot])
         front_turns = [item for item in (front if apart else [*front, *tail]) if isinstance(item, Phase)]
         self._front_uses_weights = any(not item.sampled for item in front_turns)
-        starts = {place: vector if isinstance(vector, np.ndarray) else np.ones(vector, bool) for place, vector in slots.items()}
-        program = Program(layout.steps, base, starts, slot, real=amplitudes and apart and not layout.steps)
+        program = Program(layout.steps, base, slots, slot, real=amplitudes and apart and not layout.steps)
         self._width = -(-len(terms) // _COLUMNS) * _COLUMNS
-        self._diagonal: Array | None = None
         if base == 2:
             program.put_in_order()
         if apart:
             order = self._plan_tail(tail, order, vectors, program)
-        if base == 2:
-            functional = StateFunctional(terms, order)
-            if not functional.is_diagonal:
-                raise NotImplementedError("observables with X or Y")
-            self._diagonal = np.zeros((self._width, size))
-            self._diagonal[: len(terms)] = functional.flips[0][1]
+        self._diagonal = self._read_diagonal(terms, order) if base == 2 else None
         self._num_observables = len(terms)
         self._write_plan(program)
+
+    def _read_diagonal(self, terms: Sequence[Terms], order: Sequence[int]) -> Array:
+        """Return the observables' diagonals (width, 2^n), for the order of the qubits' axes."""
+        functional = StateFunctional(terms, order)
+        if not functional.is_diagonal:
+            raise NotImplementedError("observables with X or Y")
+        diagonal = np.zeros((self._width, 2 ** len(order)))
+        diagonal[: len(terms)] = functional.flips[0][1]
+        return diagonal
 
     def _write_plan(self, front: Program) -> None:
         """Write down what `evaluate` of the kernel reads."""
@@ -131,8 +133,8 @@ class CompiledEvaluation:
         first = 0 if tail is None else int(tail.result_rows[0])
         tail_rows = 0 if tail is None else tail.rows
         size = len(rows) // front.planes
-        sizes = (front.planes, size, front.rows, self._num_observables, self._width, angles.num_own, angles.num_shared)
-        sizes += (angles.num_inputs, angles.num_weights, seed.shape[1], tail_rows, first, self._operator[0], len(seed))
+        sizes = [front.planes, size, front.rows, self._num_observables, self._width, angles.num_own, angles.num_shared]
+        sizes += [angles.num_inputs, angles.num_weights, seed.shape[1], tail_rows, first, self._operator[0], len(seed)]
         self._plan = (
             np.array([*sizes, self._amplitudes], dtype=np.int64),
             *front.finish(),
@@ -163,7 +165,7 @@ class CompiledEvaluation:
         plan_front(layout, transpose_operations(tail) if self._base == 4 else tail)
         if self._base == 4:
             layout.restore(_TAIL, order)
-        live = seed.any(axis=1) if self._base == 4 else np.ones(size, bool)
+        live = np.abs(seed).sum(axis=1) > 0 if self._base == 4 else np.ones(size, bool)
         program = Program(layout.steps, self._base, {_TAIL: live}, _TAIL)
         program.put_in_order(np.flatnonzero(front.result_rows >= 0) if self._base == 4 else None)
         self._seed, self._tail = seed, program

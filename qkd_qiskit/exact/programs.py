@@ -24,8 +24,8 @@ class Program:
     Args:
         steps: from a `Layout` of `base`.
         base: 2 for complex vectors in two planes, 4 for real ones.
-        slots: each slot's vector (D^n, 1) if it starts as a constant; if it is the program's input, in the arena's first
-            rows, which of its D^n rows can differ from zero.
+        slots: each slot's vector (D^n, 1) if it starts as a constant; if it is the program's input, in the arena's
+            first rows, which of its D^n rows can differ from zero.
         result: the slot that holds the result.
         real: True for real vectors without noise; there are no steps then.
 
@@ -164,7 +164,7 @@ class Program:
         return out
 
     def _blocks(self, matrix: Array, out: Array, into: Array) -> list[int]:
-        """Return the blocks of a matrix (d, d) applied to vectors whose rows are `into` (n, d), to rows `out` (n, d)."""
+        """Return the blocks of a matrix (d, d) that makes rows `out` (n, d) of rows `into` (n, d)."""
         classes: dict[bytes, list[int]] = defaultdict(list)
         for member, (to, source) in enumerate(zip(out, into)):
             if (to >= 0).any():
@@ -187,7 +187,7 @@ class Program:
                 count = 4 if len(rows) >= 4 else 2 if len(rows) >= 2 else 1
                 chosen, rows = rows[:count], rows[count:]
                 columns = np.flatnonzero(matrix[chosen[0]])
-                at = self._store(matrix[np.ix_(chosen, columns)].T)
+                at = self._store(matrix[chosen][:, columns].T)
                 yield [count, len(columns), at, *to[chosen], *source[columns]]
 
     def _rotate(self, step: Rotate, rows: Array) -> None:

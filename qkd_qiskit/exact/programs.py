@@ -165,16 +165,17 @@ class Program:
 
     def _blocks(self, matrix: Array, out: Array, into: Array) -> list[int]:
         """Return the blocks of a matrix (d, d) that makes rows `out` (n, d) of rows `into` (n, d)."""
+        (to, to_shift), (source, source_shift) = _shifted(out), _shifted(into)
         classes: dict[bytes, list[int]] = defaultdict(list)
-        for member, (to, source) in enumerate(zip(out, into)):
-            if (to >= 0).any():
-                classes[np.concatenate([_relative(to), _relative(source)]).tobytes()].append(member)
+        patterns = np.hstack([to, source])
+        for member in np.flatnonzero((out >= 0).any(axis=1)).tolist():
+            classes[patterns[member].tobytes()].append(member)
         code = [len(classes)]
         for members in classes.values():
-            to, source = out[members[0]], into[members[0]]
-            groups = list(self._groups(matrix[to >= 0][:, source >= 0], *(_relative(r)[r >= 0] for r in (to, source))))
-            shifts = [(_first(out[member]), _first(into[member])) for member in members]
-            code += [len(members), len(groups), *np.ravel(shifts), *(number for group in groups for number in group)]
+            live, used = out[members[0]] >= 0, into[members[0]] >= 0
+            groups = list(self._groups(matrix[live][:, used], to[members[0]][live], source[members[0]][used]))
+            shifts = np.stack([to_shift[members], source_shift[members]], axis=1).ravel()
+            code += [len(members), len(groups), *shifts, *(number for group in groups for number in group)]
         return code
 
     def _groups(self, matrix: Array, to: Array, source: Array) -> Iterator[list[int]]:
@@ -234,13 +235,11 @@ class Program:
                     self._write(_LOAD, len(missing), self._store(np.zeros(len(missing))), *rows[missing])
 
 
-def _relative(rows: Array) -> Array:
-    return np.where(rows >= 0, rows - _first(rows), _NOWHERE - len(rows) * 10**6)
-
-
-def _first(rows: Array) -> int:
-    live = rows[rows >= 0]
-    return int(live[0]) if len(live) else 0
+def _shifted(rows: Array) -> tuple[Array, Array]:
+    """Return rows (n, d) less the first live one of each vector, and that one (0 if none is)."""
+    live = rows >= 0
+    first = np.where(live.any(axis=1), rows[np.arange(len(rows)), live.argmax(axis=1)], 0)
+    return np.where(live, rows - first[:, None], np.iinfo(rows.dtype).min), first
 
 
 def _source(step: Permute | ApplyGather, rows: int) -> Array:

@@ -212,14 +212,16 @@ def _resume(name: str, out: Path | None, listener: Any) -> dict[str, Any]:
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder.  [the run or study; of several: beside the first]"
+)
 @shared_options
-def report(run: str | None, quiet: bool, as_json: bool) -> None:
-    """Write report.html, report.json and report.md of a run (RUN, or the latest)."""
-    from qkd_qiskit.pipeline.jobs import write_run_report
-    from qkd_qiskit.runs import find_run
+def report(runs: tuple[str, ...], out: Path | None, quiet: bool, as_json: bool) -> None:
+    """Write report.html, report.json and report.md of a run (RUN, or the latest), or of several runs and studies."""
+    from qkd_qiskit.pipeline.reporting import find_sources, write_reports
 
-    path = write_run_report(find_run(run))
+    path = write_reports(find_sources(runs), out)
     click.echo(json.dumps({"report": str(path)}) if as_json else f"report: {path}")
 
 

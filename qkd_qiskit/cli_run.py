@@ -98,6 +98,8 @@ def _run_study(
         f"{result['units_done']} of {result['units']} evaluations of {result['cells']} cells, "
         f"{describe_seconds(result['seconds'])}; kept in {result['study']}"
     )
+    if result["report"]:
+        click.echo(f"report: {result['report']}")
 
 
 def _show_plan(folder: str, cells: list[dict[str, Any]], as_json: bool) -> None:

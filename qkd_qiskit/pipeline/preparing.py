@@ -27,7 +27,7 @@ from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_trai
 from qkd_qiskit.pipeline.self_teaching import build_self_teacher
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.student import StudentBlueprint
-from qkd_qiskit.runs import RunDirectory, describe_environment
+from qkd_qiskit.runs import CHART, RunDirectory, describe_environment
 from qkd_qiskit.threads import torch_threads
 
 
@@ -240,6 +240,7 @@ def record_environment(
     path = run.path / "environment.json"
     if not path.exists() or not (run.last.exists() or run.best.exists()):
         write_json(path, now)
+        write_json(run.path / CHART, placed.place.chart())
         return []
     before = read_json(path)
     for key, what in MUST_STAY.items():

@@ -31,7 +31,7 @@ def collect_curves(run: StoredRun) -> dict[str, Any] | None:
     return {
         "epochs": [epoch["epoch"] for epoch in run.epochs],
         "planned_epochs": run.settings.training.epochs,
-        **{name: [_finite(epoch.get(name)) for epoch in run.epochs] for name in SERIES},
+        **{name: [finite(epoch.get(name)) for epoch in run.epochs] for name in SERIES},
         "train_samples": last["train_samples"],
         "validation_samples": last["validation_samples"],
         "best_epoch": run.result["best_epoch"] if run.result else best["epoch"],
@@ -43,10 +43,10 @@ def collect_curves(run: StoredRun) -> dict[str, Any] | None:
 
 
 def _rank(epoch: dict[str, Any]) -> tuple[float, float]:
-    loss = _finite(epoch.get("validation_loss"))
+    loss = finite(epoch.get("validation_loss"))
     return epoch["validation_accuracy"], -(math.inf if loss is None else loss)
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
     """Keep what JSON can hold: a training that diverged has gaps."""
     return value if value is not None and math.isfinite(value) else None

@@ -24,6 +24,8 @@ _HOME = {
     "load_placed": "qkd_qiskit.pipeline.loading",
     "evaluate_run": "qkd_qiskit.pipeline.evaluation",
     "run_job": "qkd_qiskit.pipeline.jobs",
+    "export_run": "qkd_qiskit.pipeline.exporting",
+    "load_export": "qkd_qiskit.pipeline.exporting",
     "QkdError": "qkd_qiskit.exceptions",
 }
 
@@ -42,6 +44,8 @@ __all__ = [
     "load_placed",
     "evaluate_run",
     "run_job",
+    "export_run",
+    "load_export",
     "QkdError",
     "__version__",
 ]

@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from qkd_qiskit._version import __version__
-from qkd_qiskit.cli_evaluate import estimate, evaluate, show_evaluation
+from qkd_qiskit.cli_evaluate import estimate, evaluate
+from qkd_qiskit.cli_export import export
 from qkd_qiskit.cli_jobs import doctor, jobs
-from qkd_qiskit.cli_shared import percent, shared_options
+from qkd_qiskit.cli_run import run_command
+from qkd_qiskit.cli_shared import open_followers, shared_options, show_training, track_option
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError
 from qkd_qiskit.redaction import hide_secrets, redact
 from qkd_qiskit.stopping import Stop, stop_on_signals
@@ -88,17 +90,52 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--train-per-class": ("data.train_per_class", int, "The student's training images of each class.  [all]"),
     "--test-per-class": ("data.test_per_class", int, "Test images of each class.  [all]"),
     "--data-dir": ("data.data_dir", str, "Folder with the images, in torchvision's layout.  [$QKD_DATA_DIR]"),
-    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, none, or a .safetensors or .pt file.  [lenet]"),
+    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, self, none, or a .safetensors or .pt file.  [lenet]"),
     "--student": ("student.kind", str, "qnn, or hybrid (the paper's v1 student).  [qnn]"),
     "--qubits": ("student.qubits", int, "Qubits.  [4]"),
-    "--layers": ("student.layers", int, "Entangling layers of the ansatz.  [2]"),
-    "--reduction": ("student.reduction", str, "From image to features: linear or average_pool.  [linear]"),
-    "--encoding": ("student.encoding", str, "From features to state: amplitude, angle or hadamard_angle.  [amplitude]"),
-    "--observables": ("student.observables", str, "parities (all Z-strings) or z (one a qubit).  [parities]"),
+    "--ansatz": (
+        "student.ansatz",
+        str,
+        "hardware_efficient, real_amplitudes, efficient_su2, strongly_entangling, paper_v2 or none.  "
+        "[hardware_efficient]",
+    ),
+    "--layers": ("student.layers", int, "Layers of the ansatz.  [2]"),
+    "--layer": (
+        "student.layer",
+        str,
+        "quantum, or a control: frozen (circuit not trained), classical (as many weights, no circuit).  [quantum]",
+    ),
+    "--reduction": (
+        "student.reduction",
+        str,
+        "From image to features: linear, average_pool, max_pool, centre_crop or pca.  [linear]",
+    ),
+    "--encoding": (
+        "student.encoding",
+        str,
+        "From features to state: amplitude, angle, hadamard_angle, qubit, zz or reuploading.  [amplitude]",
+    ),
+    "--observables": (
+        "student.observables",
+        str,
+        "parities (all Z-strings), z (one a qubit) or projectors (all bit strings).  [parities]",
+    ),
     "--head": ("student.head", str, "affine or paper.  [affine]"),
-    "--loss": ("distillation.loss", str, "kd, ce or paper.  [kd with a teacher, else ce]"),
-    "--temperature": ("distillation.temperature", float, "Softens teacher and student.  [4, hybrid 1.5]"),
-    "--alpha": ("distillation.alpha", float, "Weight of the teacher's term: (1-alpha) CE + alpha T^2 KL.  [0.9]"),
+    "--loss": (
+        "distillation.loss",
+        str,
+        "kd, ce, paper, dkd, dist, logit_std, rkd or label_smoothing.  [kd with a teacher, else ce]",
+    ),
+    "--temperature": (
+        "distillation.temperature",
+        float,
+        "Softens teacher and student: 4 for kd, 1.5 if hybrid.  [the loss's own]",
+    ),
+    "--alpha": (
+        "distillation.alpha",
+        float,
+        "Weight of the teacher's term, (1-alpha) CE + alpha T^2 KL for kd: 0.9.  [the loss's own]",
+    ),
     "--epochs": ("training.epochs", int, "Passes over the training images.  [60]"),
     "--batch-size": ("training.batch_size", int, "Images a step.  [32, hybrid 16]"),
     "--lr": ("training.learning_rate", float, "Adam's largest learning rate.  [0.02, hybrid 0.003]"),
@@ -119,7 +156,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.option("--backend", default="aer", show_default=True, help="Where the circuit runs: see `qkd-qiskit backends`.")
 @_train_options
-@click.option("--preset", help="Named settings; `paper`: the paper's loss exactly as its code has it.")
+@click.option("--preset", help="Named settings: paper (the paper's loss), paper_v1 (its v1 as coded) or corrected.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. training.clip=0.5.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<made up from settings and time>]")
 @click.option(
@@ -129,6 +166,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="[RUN]",
     help="Go on with an interrupted run: the one named, the one in --out, or the latest.",
 )
+@track_option
 @shared_options
 def train(
     backend: str,
@@ -136,15 +174,13 @@ def train(
     assignments: tuple[str, ...],
     out: Path | None,
     resume: str | None,
+    tracker: str | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Train a quantum student, distilling a teacher into it."""
-    from qkd_qiskit.console import open_listener
-
-    listener = open_listener(quiet=quiet or as_json)
-    click.get_current_context().call_on_close(listener.close)
+    listener = open_followers(quiet or as_json, tracker)
     if resume is not None:
         _refuse_changes({**options, "preset": preset, "set": assignments or None}, out if resume else None)
         result = _resume(resume, out, listener)
@@ -157,7 +193,7 @@ def train(
             {**content, "backend": backend}, preset=preset, assignments=assignments, source="command line"
         )
         result = train_run(settings, out, listener=listener)
-    _show_training(result, as_json)
+    show_training(result, as_json)
 
 
 def _nest(options: dict[str, Any]) -> dict[str, Any]:
@@ -187,61 +223,17 @@ def _resume(name: str, out: Path | None, listener: Any) -> dict[str, Any]:
     return train_run(run.settings(), run.path, resume=True, listener=listener)
 
 
-def _show_training(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(result))
-        return
-    from qkd_qiskit.console import describe_seconds, show_facts
-
-    teacher = result["teacher_test_accuracy"]
-    show_facts(
-        f"trained {result['run']}",
-        {
-            "test accuracy": percent(result["test_accuracy"], result["test_counts"]),
-            "validation accuracy": percent(result["validation_accuracy"], result["validation_counts"]),
-            "teacher": "none" if teacher is None else percent(teacher, result["teacher_test_counts"]),
-            "epochs": f"{result['epochs']}, best {result['best_epoch']}",
-            "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
-        },
-    )
-    click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
-
-
-@main.command("run")
-@click.argument("jobfile")
-@click.option("--yes", is_flag=True, help="Pay for [[evaluate]] on IBM devices without being asked.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<name of the job file>]")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of its [train] table.")
-@shared_options
-def run_command(
-    jobfile: str, yes: bool, out: Path | None, assignments: tuple[str, ...], quiet: bool, as_json: bool
-) -> None:
-    """Run JOBFILE (a path, or a name from jobs/): train, evaluate, report. Run it again to go on after a stop."""
-    from qkd_qiskit.console import open_listener
-    from qkd_qiskit.pipeline.jobs import run_job
-
-    listener = open_listener(quiet=quiet or as_json)
-    click.get_current_context().call_on_close(listener.close)
-    result = run_job(jobfile, out, assignments=assignments, listener=listener, confirmed=yes)
-    if as_json:
-        click.echo(json.dumps(result))
-        return
-    _show_training(result["training"], False)
-    for evaluation in result["evaluations"]:
-        show_evaluation(evaluation, False)
-    if result["report"]:
-        click.echo(f"report: {result['report']}")
-
-
 @main.command()
-@click.argument("run", required=False)
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder.  [the run or study; of several: beside the first]"
+)
 @shared_options
-def report(run: str | None, quiet: bool, as_json: bool) -> None:
-    """Write report.html, report.json and report.md of a run (RUN, or the latest)."""
-    from qkd_qiskit.pipeline.jobs import write_run_report
-    from qkd_qiskit.runs import find_run
+def report(runs: tuple[str, ...], out: Path | None, quiet: bool, as_json: bool) -> None:
+    """Write report.html, report.json and report.md of a run (RUN, or the latest), or of several runs and studies."""
+    from qkd_qiskit.pipeline.reporting import find_sources, write_reports
 
-    path = write_run_report(find_run(run))
+    path = write_reports(find_sources(runs), out)
     click.echo(json.dumps({"report": str(path)}) if as_json else f"report: {path}")
 
 
@@ -275,5 +267,5 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
         click.echo("\n" + "  ".join(fakes))
 
 
-for _command in (evaluate, estimate, jobs, doctor):
+for _command in (run_command, evaluate, estimate, export, jobs, doctor):
     main.add_command(_command)

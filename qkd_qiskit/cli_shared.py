@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from qkd_qiskit.listening import Listener
 
 
 def note_json(ctx: click.Context, parameter: click.Parameter, value: bool) -> bool:
@@ -26,6 +31,52 @@ def shared_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def track_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option that exports a training's metrics while it runs."""
+    return click.option(
+        "--track",
+        "tracker",
+        type=click.Choice(["tensorboard", "mlflow"]),
+        help="Also send each epoch there; metrics.jsonl stays the truth.",
+    )(command)
+
+
+def open_followers(quiet: bool, tracker: str | None) -> Listener:
+    """Open who follows a training: the terminal, and a tracker if one is asked for; both close with the command."""
+    from qkd_qiskit.console import open_listener
+
+    listener = open_listener(quiet=quiet)
+    if tracker:
+        from qkd_qiskit.tracking import track
+
+        listener = track(listener, tracker)
+    click.get_current_context().call_on_close(listener.close)
+    return listener
+
+
 def percent(share: float, counts: list[int]) -> str:
     """Write a share with its counts."""
     return f"{share:.2%} ({counts[0]} of {counts[1]})"
+
+
+def show_training(result: dict[str, Any], as_json: bool) -> None:
+    """Print what came of a training."""
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    from qkd_qiskit.console import describe_seconds, show_facts
+
+    teacher = result["teacher_test_accuracy"]
+    show_facts(
+        f"trained {result['run']}",
+        {
+            "test accuracy": percent(result["test_accuracy"], result["test_counts"]),
+            "validation accuracy": percent(result["validation_accuracy"], result["validation_counts"]),
+            "teacher": "none" if teacher is None else percent(teacher, result["teacher_test_counts"]),
+            "epochs": f"{result['epochs']}, best {result['best_epoch']}",
+            "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
+        },
+    )
+    if result.get("layer") == "classical":
+        return  # no circuit, so there is nothing to evaluate on a backend
+    click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")

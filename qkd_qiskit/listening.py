@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 
 class Listener:
     """Hears everything and shows nothing; subclass it to show something."""
+
+    def begin(self, folder: Path, settings: dict[str, Any]) -> None:
+        """Hear that a training begins or goes on: its run directory and its settings."""
 
     def say(self, text: str) -> None:
         """Hear one line about a phase that begins or a fact worth knowing."""
@@ -20,5 +24,5 @@ class Listener:
     def close(self) -> None:
         """Hear that nothing more will come, whatever the reason."""
 
-    def progress(self, task: str, done: int, total: int) -> None:
-        """Hear how far a task is."""
+    def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
+        """Hear how far a task is, and more about it in words."""

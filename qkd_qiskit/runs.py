@@ -20,6 +20,8 @@ from qkd_qiskit.exceptions import ConfigurationError, RunError
 from qkd_qiskit.files import read_json, write_atomically, write_json
 
 ROOT = Path("runs")
+CHART = "device_chart.json"
+"""Errors of all qubits and couplings of the device, beside the calibration of those in use; `null` without a device."""
 PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "qiskit-machine-learning", "torch", "torchvision", "numpy")
 
 
@@ -116,7 +118,8 @@ class RunDirectory:
         """Take back what `start` and compilation wrote, unless an epoch has been kept: a typo leaves nothing behind."""
         if self.last.exists() or self.best.exists():
             return
-        written = (self.config, self.circuits, self.circuits.with_suffix(".json"), self.path / "environment.json")
+        beside = [self.path / name for name in ("environment.json", CHART)]
+        written = [self.config, self.circuits, self.circuits.with_suffix(".json"), *beside]
         with contextlib.suppress(OSError):
             for path in written:
                 path.unlink(missing_ok=True)
@@ -222,6 +225,11 @@ def find_run(name: str | None, *, finished: bool = True) -> RunDirectory:
                 return RunDirectory(path)
     latest = ", ".join(str(path.parent) for path in known[:5]) or "none yet"
     raise RunError(f"there is no run {name[:80]!r}; the latest are: {latest}")
+
+
+def is_study(folder: Path) -> bool:
+    """Tell a study's folder from a run's."""
+    return (folder / "study.json").exists() or (folder / "units").is_dir()
 
 
 def describe_environment(**more: Any) -> dict[str, Any]:

@@ -34,29 +34,134 @@ def _linear(image_shape: ImageShape, num_features: int) -> nn.Module:
 
 def _average_pool(image_shape: ImageShape, num_features: int) -> nn.Module:
     """Average over a grid of `F` regions as square as its factors allow; channels are averaged as well."""
+    return _Pool(nn.AdaptiveAvgPool2d(_fit_grid("average_pool", image_shape, num_features)))
+
+
+def _max_pool(image_shape: ImageShape, num_features: int) -> nn.Module:
+    """Take the brightest pixel of each region of the grid that `average_pool` has, of the gray image."""
+    return _Pool(nn.AdaptiveMaxPool2d(_fit_grid("max_pool", image_shape, num_features)))
+
+
+def _centre_crop(image_shape: ImageShape, num_features: int) -> nn.Module:
+    """Keep the `F` pixels in the middle of the gray image, in a rectangle as square as the factors of `F` allow."""
+    rows, columns = _fit_grid("centre_crop", image_shape, num_features)
+    _, height, width = image_shape
+    return _CentreCrop((height - rows) // 2, (width - columns) // 2, rows, columns)
+
+
+def _pca(image_shape: ImageShape, num_features: int) -> nn.Module:
+    """Project the gray image onto `F` principal components of the training images; see `fit_reduction`."""
+    _, height, width = image_shape
+    if num_features > height * width:
+        raise ConfigurationError(
+            f"pca to {num_features} components needs as many pixels, and a gray image of {height} x {width} has only "
+            f"{height * width}; use fewer qubits or --reduction linear"
+        )
+    return PrincipalComponents(height * width, num_features)
+
+
+def _fit_grid(name: str, image_shape: ImageShape, num_features: int) -> tuple[int, int]:
+    """Return rows and columns of a grid with `F` cells, as square as the factors of `F` allow."""
     rows = max(divisor for divisor in range(1, math.isqrt(num_features) + 1) if num_features % divisor == 0)
     columns = num_features // rows
     _, height, width = image_shape
     if rows > height or columns > width:
         raise ConfigurationError(
-            f"average_pool to {num_features} features needs {rows} x {columns} regions, more than an image of "
+            f"{name} to {num_features} features needs {rows} x {columns} regions, more than an image of "
             f"{height} x {width} pixels has; use fewer qubits or --reduction linear"
         )
-    return _AveragePool(rows, columns)
+    return rows, columns
 
 
-class _AveragePool(nn.Module):
-    def __init__(self, rows: int, columns: int) -> None:
+def _gray(images: torch.Tensor) -> torch.Tensor:
+    return images if images.shape[1] == 1 else images.mean(dim=1, keepdim=True)
+
+
+class _Pool(nn.Module):
+    def __init__(self, pool: nn.Module) -> None:
         super().__init__()
-        self.grid = (rows, columns)
+        self.pool = pool
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images `(N, C, H, W)` to features `(N, rows * columns)`."""
-        gray = images.mean(dim=1, keepdim=True)
-        return nn.functional.adaptive_avg_pool2d(gray, self.grid).flatten(1)
+        return self.pool(_gray(images)).flatten(1)
+
+
+class _CentreCrop(nn.Module):
+    def __init__(self, top: int, left: int, rows: int, columns: int) -> None:
+        super().__init__()
+        self.window = (slice(None), slice(None), slice(top, top + rows), slice(left, left + columns))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images `(N, C, H, W)` to features `(N, rows * columns)`."""
+        return _gray(images)[self.window].flatten(1)
+
+
+class PrincipalComponents(nn.Module):
+    """Scores on the directions of largest variance. Mean and directions are buffers: a checkpoint holds them.
+
+    Before `fit` they are NaN, so that a step that was forgotten can't pass for a result.
+
+    Args:
+        num_pixels: `D` of a gray image.
+        num_components: `F <= D`.
+    """
+
+    def __init__(self, num_pixels: int, num_components: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((num_pixels,), math.nan))
+        self.register_buffer("components", torch.full((num_components, num_pixels), math.nan))
+        self.mean: torch.Tensor
+        self.components: torch.Tensor
+
+    def fit(self, images: torch.Tensor) -> None:
+        """Find mean and components of images `(N, C, H, W)`; of each direction the largest entry is positive.
+
+        They are the eigenvectors of the `(D, D)` covariance in float64. Scores keep the images' own scale: amplitude
+        encoding divides by their norm anyway, and in front of a bounded encoding `normalise` standardises them.
+
+        Raises:
+            ConfigurationError: there are fewer images than components.
+        """
+        count, wanted = len(images), len(self.components)
+        if wanted > count:
+            raise ConfigurationError(
+                f"pca to {wanted} components needs as many training images, not {count}; give --train-per-class a "
+                "larger number, fewer --qubits, or --reduction linear"
+            )
+        pixels = _gray(images).flatten(1).double().cpu()
+        mean = pixels.mean(0)
+        centred = pixels - mean
+        _, vectors = torch.linalg.eigh(centred.T @ centred / count)
+        components = vectors.T.flip(0)[:wanted]
+        largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+        self.mean.copy_(mean)
+        self.components.copy_(components * largest.sign())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images `(N, C, H, W)` to scores `(N, F)`."""
+        return (_gray(images).flatten(1) - self.mean) @ self.components.T
+
+
+def fit_reduction(features: nn.Module, images: torch.Tensor) -> None:
+    """Fit what a student's features need to have seen of its training images; most need nothing.
+
+    Args:
+        features: a student's features; changed in place if `PrincipalComponents` are among them.
+        images: the student's training images, `(N, C, H, W)`.
+
+    Raises:
+        ConfigurationError: there are fewer images than components.
+    """
+    for module in features.modules():
+        if isinstance(module, PrincipalComponents):
+            module.fit(images)
 
 
 REDUCTIONS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "linear": _linear,
     "average_pool": _average_pool,
+    "max_pool": _max_pool,
+    "centre_crop": _centre_crop,
+    "pca": _pca,
 }

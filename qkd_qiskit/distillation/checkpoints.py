@@ -100,7 +100,7 @@ def _remedy(path: Path) -> str:
 def digest_weights(student: nn.Module) -> str:
     """Return the SHA-256 of a student's weights by name: equal for equal students, whatever file they came from."""
     content = hashlib.sha256()
-    for name, tensor in sorted(_weights(student).items()):
+    for name, tensor in sorted(name_weights(student).items()):
         content.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return content.hexdigest()
@@ -113,7 +113,7 @@ def restore_student(student: nn.Module, tensors: dict[str, torch.Tensor], path: 
         RunError: a weight is missing, unknown, or of another shape; path, wanted and found are named.
     """
     found = {name.removeprefix("student."): tensor for name, tensor in tensors.items() if name.startswith("student.")}
-    wanted = _weights(student)
+    wanted = name_weights(student)
     for name in sorted(wanted.keys() | found.keys()):
         shapes = [tuple(table[name].shape) if name in table else "nothing" for table in (wanted, found)]
         if shapes[0] != shapes[1]:
@@ -144,7 +144,7 @@ def restore_state(state: TrainingState, tensors: dict[str, torch.Tensor], facts:
     state.epoch = int(facts["epoch"])
 
 
-def _weights(student: nn.Module) -> dict[str, torch.Tensor]:
+def name_weights(student: nn.Module) -> dict[str, torch.Tensor]:
     """Name each trainable weight and buffer once (`TorchConnector` registers its weight under two names)."""
     named = [*student.named_parameters(), *student.named_buffers()]
     saved = student.state_dict().keys()
@@ -152,7 +152,7 @@ def _weights(student: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _pack(state: TrainingState) -> dict[str, torch.Tensor]:
-    tensors = {f"student.{name}": tensor.detach() for name, tensor in _weights(state.student).items()}
+    tensors = {f"student.{name}": tensor.detach() for name, tensor in name_weights(state.student).items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in moments.items()}
     tensors["order"] = state.order.get_state()

@@ -169,5 +169,4 @@ def _diagonal(x_mask: int, z_mask: int, order: Sequence[int]) -> np.ndarray:
     """Return d with (P psi)[row] = d[row] psi[row ^ x]; P has i^(number of Y) X^x Z^z."""
     source = np.arange(2 ** len(order)) ^ _index_mask(x_mask, order)
     overlap = source & _index_mask(z_mask, order)
-    parity = np.array([bin(value).count("1") & 1 for value in overlap])
-    return (1j ** (bin(x_mask & z_mask).count("1") % 4)) * (1 - 2 * parity)
+    return (1j ** (bin(x_mask & z_mask).count("1") % 4)) * (1 - 2 * (np.bitwise_count(overlap) % 2).astype(np.int64))

@@ -24,7 +24,7 @@ def save_circuits(path: Path, logical: StudentCircuit, compiled: CompiledCircuit
         RunError: a file can't be written.
     """
     stream = io.BytesIO()
-    qpy.dump([logical.circuit, _without_layout(compiled.isa.circuit)], stream)
+    qpy.dump([logical.circuit, drop_layout(compiled.isa.circuit)], stream)
     write_atomically(path, lambda aside: _write_bytes(aside, stream.getvalue()))
     facts = {
         "sha256": digest_of_file(path),
@@ -54,16 +54,23 @@ def load_circuits(path: Path, template: StudentCircuit) -> tuple[StudentCircuit,
         raise RunError(f"{path} is missing or was changed (its SHA-256 is not the one in student.json); train again")
     with path.open("rb") as stream:
         circuit, isa = qpy.load(stream)
-    logical = _rename(template, circuit, path)
+    logical = adopt_parameters(template, circuit, path)
     compiled = lay_out(
-        _rename(template, isa, path), tuple(facts["measured_qubits"]), facts["device"], IsaMetrics(**facts["metrics"])
+        adopt_parameters(template, isa, path),
+        tuple(facts["measured_qubits"]),
+        facts["device"],
+        IsaMetrics(**facts["metrics"]),
     )
     check_equivalence(logical, compiled)
     return logical, compiled
 
 
-def _rename(template: StudentCircuit, circuit: QuantumCircuit, path: Path) -> StudentCircuit:
-    """Take inputs and weights of a loaded circuit by the names they have in the template."""
+def adopt_parameters(template: StudentCircuit, circuit: QuantumCircuit, path: Path) -> StudentCircuit:
+    """Take inputs and weights of a loaded circuit by the names they have in the template.
+
+    Raises:
+        RunError: the names are others, so the file belongs to another student.
+    """
     by_name = {parameter.name: parameter for parameter in circuit.parameters}
     if by_name.keys() != {parameter.name for parameter in template.parameters}:
         raise RunError(f"{path} belongs to another student than config.json: its parameters are {sorted(by_name)}")
@@ -72,7 +79,7 @@ def _rename(template: StudentCircuit, circuit: QuantumCircuit, path: Path) -> St
     return StudentCircuit(circuit, inputs, weights, template.observables)
 
 
-def _without_layout(circuit: QuantumCircuit) -> QuantumCircuit:
+def drop_layout(circuit: QuantumCircuit) -> QuantumCircuit:
     """Copy a circuit without its transpiler layout: the layout's qubits are kept in JSON, by number."""
     copied = QuantumCircuit(circuit.num_qubits, global_phase=circuit.global_phase)
     for item in circuit.data:

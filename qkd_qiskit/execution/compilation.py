@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from qiskit.circuit import QuantumCircuit
-from qiskit.quantum_info import SparsePauliOp, Statevector
+from qiskit.quantum_info import PauliList, SparsePauliOp, Statevector
 from qiskit.transpiler import Target
 from qiskit.transpiler.exceptions import TranspilerError
 from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
@@ -15,6 +15,7 @@ from qiskit.transpiler.preset_passmanagers import generate_preset_pass_manager
 from qkd_qiskit.exceptions import BackendError
 from qkd_qiskit.files import digest_of
 from qkd_qiskit.quantum.circuit import StudentCircuit
+from qkd_qiskit.quantum.observables import diagonal
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,7 @@ def check_equivalence(logical: StudentCircuit, compiled: CompiledCircuit, *, tri
         BackendError: it is above 1e-9, so layout or observables are wrong.
     """
     table = np.random.default_rng(seed).uniform(-np.pi, np.pi, (trials, len(logical.parameters)))
-    wanted, found = (
-        np.array([_ideal_values(circuit, row) for row in table]) for circuit in (logical, compiled.cropped)
-    )
+    wanted, found = (_ideal_values(circuit, table) for circuit in (logical, compiled.cropped))
     difference = float(np.abs(wanted - found).max())
     if not difference < 1e-9:
         raise BackendError(
@@ -128,9 +127,10 @@ def check_equivalence(logical: StudentCircuit, compiled: CompiledCircuit, *, tri
     return difference
 
 
-def _ideal_values(circuit: StudentCircuit, row: np.ndarray) -> np.ndarray:
-    state = Statevector(circuit.circuit.assign_parameters(dict(zip(circuit.parameters, row))))
-    return np.array([state.expectation_value(observable).real for observable in circuit.observables])
+def _ideal_values(circuit: StudentCircuit, table: np.ndarray) -> np.ndarray:
+    diagonals = np.stack([diagonal(observable) for observable in circuit.observables], axis=1)
+    states = [Statevector(circuit.circuit.assign_parameters(dict(zip(circuit.parameters, row)))) for row in table]
+    return np.array([state.probabilities() for state in states]) @ diagonals
 
 
 def recompile_on_layout(compiled: CompiledCircuit, target: Target, device: str) -> CompiledCircuit | None:
@@ -236,12 +236,9 @@ def lay_out(isa: StudentCircuit, measured: Sequence[int], device: str, metrics: 
 
 def _place(observable: SparsePauliOp, qubits: Sequence[int], num_qubits: int) -> SparsePauliOp:
     """Put an observable of `Q` qubits onto `qubits` of a register of `num_qubits`."""
-    terms = [(pauli, list(qubits), coefficient) for pauli, coefficient in _little_endian(observable)]
-    return SparsePauliOp.from_sparse_list(terms, num_qubits=num_qubits)
-
-
-def _little_endian(observable: SparsePauliOp) -> list[tuple[str, complex]]:
-    return [(label[::-1], coefficient) for label, coefficient in observable.to_list()]
+    wide = np.zeros((2, len(observable), num_qubits), dtype=bool)
+    wide[:, :, list(qubits)] = observable.paulis.z, observable.paulis.x
+    return SparsePauliOp(PauliList.from_symplectic(*wide), observable.coeffs)
 
 
 def _crop(isa: QuantumCircuit, used: Sequence[int]) -> QuantumCircuit:

@@ -29,7 +29,7 @@ from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.pipeline.outcomes import Evaluation, Measured
 from qkd_qiskit.pipeline.placing import PlacedStudent
 from qkd_qiskit.pipeline.spending import Collected, Pending, Spending
-from qkd_qiskit.runs import RunDirectory
+from qkd_qiskit.runs import CHART, RunDirectory
 
 UNESSENTIAL = {
     "description", "wait_hours", "mode", "max_qpu_seconds", "executions_per_job", "settle_seconds", "outage_seconds",
@@ -59,12 +59,13 @@ def evaluate(
         spending: what may be paid on hardware; nothing if `None`.
 
     Raises:
-        ConfigurationError: the backend is unknown, or hardware is asked for exact values.
+        ConfigurationError: the backend is unknown, hardware is asked for exact values, or this is a classical control.
         BudgetError: the price was not confirmed, or is above what is allowed.
         BackendError: the backend can't be reached, or the job failed.
     """
     settings = resolve_shots(backend if isinstance(backend, BackendSettings) else resolve_backend(backend), shots)
     listener = listener or Listener()
+    placed.require_circuit()
     values = placed.student.parameter_values(images.pixels)
     if settings.kind == "ibm":
         name = name_evaluation({"backend": settings.model_dump(mode="json"), "values": values.tolist()})
@@ -218,13 +219,14 @@ def evaluate_run(
 
     Raises:
         RunError: the run or its checkpoint is missing or damaged, or can't be written.
-        ConfigurationError: numbers out of range.
+        ConfigurationError: numbers out of range, or the run is a classical control.
         BudgetError: the price was not confirmed, or is above what is allowed.
         BackendError: the backend can't be reached, or a job failed; what the others gave is in `partial.json`.
     """
     listener = listener or Listener()
     settings = resolve_shots(backend, shots)
     placed, dataset = load_placed(run, listener)
+    placed.require_circuit()
     images = select_samples(dataset.test, samples, seed=placed.seed)
     identity = _identify(placed, settings, images)
     name = name_evaluation(identity)
@@ -324,6 +326,7 @@ def _keep(
     np.savez_compressed(stream, allow_pickle=False, **arrays)
     write_atomically(folder / "expectation_values.npz", lambda aside: _write_bytes(aside, stream.getvalue()))
     write_json(folder / "calibration.json", calibration)
+    write_json(folder / CHART, place.chart())
     settings, summary = place.settings, evaluation.summary()
     estimated = evaluation.measured.facts.get("price", {}).get("seconds")
     if settings.kind == "fake" and place.target is not None:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from qkd_qiskit.config import (
     PRESETS,
     STUDENT_DEFAULTS,
-    EvaluationSettings,
+    BackendSettings,
     JobSettings,
     Settings,
     merge,
     parse_assignments,
     validate,
 )
-from qkd_qiskit.exceptions import ConfigurationError, QkdError
+from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.evaluation import evaluate_run
+from qkd_qiskit.pipeline.reporting import report_if_possible
 from qkd_qiskit.pipeline.spending import Spending
 from qkd_qiskit.pipeline.training import train_run
 from qkd_qiskit.runs import ROOT, RunDirectory
@@ -42,7 +42,7 @@ def read_settings(
     Raises:
         ConfigurationError: an unknown key, name or value.
     """
-    asked = merge(_with_named_backend(content), _with_named_backend(parse_assignments(assignments)))
+    asked = merge(name_backend(content), name_backend(parse_assignments(assignments)))
     if preset:
         asked = merge(choose("preset", preset, PRESETS), asked)
     student = asked.get("student")
@@ -53,7 +53,7 @@ def read_settings(
     return validate(Settings, {**table, "backend": profile.model_dump()}, source)
 
 
-def _with_named_backend(table: Mapping[str, Any]) -> dict[str, Any]:
+def name_backend(table: Mapping[str, Any]) -> dict[str, Any]:
     """Turn `backend = "aer_noisy"` into a table with that name, so that changes to the profile can be laid over it.
 
     Raises:
@@ -111,8 +111,10 @@ def run_job(
     listener = listener or Listener()
     job, folder = read_job(name)
     run = RunDirectory(out or folder)
-    settings = read_settings(job.train, assignments=assignments, source=f"{name} [train]")
-    backends = [_resolve_evaluation(item) for item in job.evaluate]  # all names are checked before hours of training
+    if job.is_study:
+        raise ConfigurationError(f"{name} is a study of many runs; `qkd-qiskit run {name}` or run_study runs it")
+    settings = read_settings(job.train, preset=job.preset, assignments=assignments, source=f"{name} [train]")
+    backends = [resolve_evaluation(item.backend) for item in job.evaluate]  # names are checked before any training
     resume = run.config.exists()
     if resume and run.settings().identity != settings.identity:
         raise ConfigurationError(
@@ -124,36 +126,17 @@ def run_job(
         evaluate_run(run, backend, samples=item.samples, shots=item.shots, listener=listener, spending=spending)
         for item, backend in zip(job.evaluate, backends)
     ]
-    report = _write_report(run, listener) if job.report else None
+    report = report_if_possible([run.path], listener) if job.report else None
     return {"run": str(run), "training": training, "evaluations": evaluations, "report": report}
 
 
-def _resolve_evaluation(item: EvaluationSettings) -> Any:
-    changes = {"name": item.backend} if isinstance(item.backend, str) else dict(item.backend)
-    if "name" not in changes:
-        raise ConfigurationError(f"[[evaluate]] backend = {item.backend}: the table needs a name = 'aer_noisy', say")
-    return resolve_backend(str(changes.pop("name")), changes)
-
-
-def write_run_report(run: RunDirectory) -> Path:
-    """Write a run's report.
+def resolve_evaluation(backend: str | Mapping[str, Any]) -> BackendSettings:
+    """Turn an evaluation's backend, a name or a table with a name, into settings.
 
     Raises:
-        QkdError: a package that only the report needs is not installed.
-        RunError: the run or one of its results is damaged.
+        ConfigurationError: it has no name, or an unknown one.
     """
-    try:
-        from qkd_qiskit.report import write_report
-    except ImportError as error:
-        raise QkdError(f"the report needs {error.name}; pip install 'qkd_qiskit[report]'") from error
-    return write_report(run)
-
-
-def _write_report(run: RunDirectory, listener: Listener) -> str | None:
-    """Write the report, or say what to install for it: a job does not fail for want of a picture."""
-    if find_spec("matplotlib") is None or find_spec("jinja2") is None:
-        listener.say("no report: pip install 'qkd_qiskit[report]' and give `qkd-qiskit report`")
-        return None
-    path = write_run_report(run)
-    listener.say(f"report: {path}")
-    return str(path)
+    changes = {"name": backend} if isinstance(backend, str) else dict(backend)
+    if "name" not in changes:
+        raise ConfigurationError(f"[[evaluate]] backend = {backend}: the table needs a name = 'aer_noisy', say")
+    return resolve_backend(str(changes.pop("name")), changes)

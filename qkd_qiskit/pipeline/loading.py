@@ -37,7 +37,9 @@ def load_placed(run: RunDirectory, listener: Listener | None = None) -> tuple[Pl
     tensors, _ = load_checkpoint(run.best)
     dataset = load_data(settings, listener)
     blueprint = make_blueprint(settings.student, dataset)
-    logical, compiled = load_circuits(run.circuits, blueprint.build_circuit())
+    logical, compiled = blueprint.build_circuit(), None
+    if blueprint.layer != "classical":
+        logical, compiled = load_circuits(run.circuits, logical)
     place = open_training_place(settings.backend, settings.student.qubits)
     placed = place_student(
         blueprint,

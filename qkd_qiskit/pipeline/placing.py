@@ -11,11 +11,11 @@ from qiskit_aer.noise import NoiseModel
 
 from qkd_qiskit.classical.datasets import DATASETS
 from qkd_qiskit.classical.images import Dataset
-from qkd_qiskit.classical.reduction import REDUCTIONS
-from qkd_qiskit.classical.teachers import find_teacher
+from qkd_qiskit.classical.reduction import REDUCTIONS, fit_reduction
+from qkd_qiskit.classical.teachers import check_stop, find_teacher
 from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
-from qkd_qiskit.distillation.losses import LOSSES
-from qkd_qiskit.distillation.training import SCHEDULES
+from qkd_qiskit.distillation.losses import Objective
+from qkd_qiskit.distillation.training import SCHEDULES, device_of
 from qkd_qiskit.exceptions import BackendError, ConfigurationError
 from qkd_qiskit.execution.aer import evaluate_on_aer
 from qkd_qiskit.execution.compilation import CompiledCircuit
@@ -23,9 +23,10 @@ from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.execution.engines import build_quantum_layer
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.quantum import student as students
+from qkd_qiskit.quantum.ansatz import ANSAETZE
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.encoding import ENCODINGS
-from qkd_qiskit.quantum.heads import HEADS
+from qkd_qiskit.quantum.heads import HEADS, build_head
 from qkd_qiskit.quantum.observables import OBSERVABLES
 from qkd_qiskit.quantum.student import QuantumStudent, StudentBlueprint
 from qkd_qiskit.suggestions import choose
@@ -40,8 +41,8 @@ class PlacedStudent:
 
     Attributes:
         student: the network.
-        logical: its circuit before compilation.
-        compiled: its circuit for the backend.
+        logical: its circuit before compilation; in a classical control, the circuit that it stands in for.
+        compilation: its circuit for the backend; `None` in a classical control.
         place: the backend.
         noise: noise on the qubits in use; ideal if `None`.
         classes: the original labels of classes `0 .. K-1`.
@@ -50,11 +51,34 @@ class PlacedStudent:
 
     student: QuantumStudent
     logical: StudentCircuit
-    compiled: CompiledCircuit
+    compilation: CompiledCircuit | None
     place: Place
     noise: NoiseModel | None
     classes: tuple[int, ...]
     seed: int
+
+    @property
+    def compiled(self) -> CompiledCircuit:
+        """The circuit for the backend.
+
+        Raises:
+            ConfigurationError: this is a classical control.
+        """
+        self.require_circuit()
+        assert self.compilation is not None
+        return self.compilation
+
+    def require_circuit(self) -> None:
+        """Find out whether there is a circuit to compile and to run.
+
+        Raises:
+            ConfigurationError: this is a classical control.
+        """
+        if self.compilation is None:
+            raise ConfigurationError(
+                "a classical control (student.layer = classical) has no circuit to compile or to run on a device; its "
+                "accuracy on the test images is what training ends with, in result.json"
+            )
 
 
 def build_student(
@@ -69,7 +93,7 @@ def build_student(
     """Build a quantum student for a data set and compile its circuit for a backend.
 
     Args:
-        dataset: gives image shape and classes.
+        dataset: gives image shape and classes; its training images fit a reduction that needs it (`pca`).
         backend: a simulator's name or settings: `aer`, `aer_noisy`, any `fake_*`.
         engine: `exact` or `aer`: what evaluates circuit and gradient in training.
         device: torch device of student and exact engine.
@@ -82,18 +106,22 @@ def build_student(
     """
     settings = validate(StudentSettings, student, "student")
     resolved = backend if isinstance(backend, BackendSettings) else resolve_backend(backend)
+    check_control(settings, resolved)
     blueprint = make_blueprint(settings, dataset)
     logical = blueprint.build_circuit()
     place = open_training_place(resolved, settings.qubits)
-    return place_student(
-        blueprint, logical, place.compile(logical), place, dataset.classes, engine=engine, device=device, seed=seed
+    compiled = None if settings.layer == "classical" else place.compile(logical)
+    placed = place_student(
+        blueprint, logical, compiled, place, dataset.classes, engine=engine, device=device, seed=seed
     )
+    fit_reduction(placed.student.features, dataset.train.pixels)
+    return placed
 
 
 def place_student(
     blueprint: StudentBlueprint,
     logical: StudentCircuit,
-    compiled: CompiledCircuit,
+    compiled: CompiledCircuit | None,
     place: Place,
     classes: tuple[int, ...],
     *,
@@ -101,15 +129,16 @@ def place_student(
     device: str,
     seed: int,
 ) -> PlacedStudent:
-    """Join a blueprint and a compiled circuit into a student with fresh weights.
+    """Join a blueprint and a compiled circuit (`None` for a classical control) into a student with fresh weights.
 
     Raises:
         ConfigurationError: torch has no such device.
     """
     check_device(device)
-    noise = place.noise(compiled.physical_qubits)
+    noise = place.noise(compiled.physical_qubits) if compiled else None
     layer = build_quantum_layer(engine, noise, device=device)
-    student = students.build_student(blueprint, layer, circuit=compiled.cropped, seed=seed).to(device)
+    circuit = compiled.cropped if compiled else logical
+    student = students.build_student(blueprint, layer, circuit=circuit, seed=seed).to(device)
     return PlacedStudent(student, logical, compiled, place, noise, classes, seed)
 
 
@@ -124,6 +153,11 @@ def check_batch_size(batch_size: int, student: StudentSettings | StudentBlueprin
         raise ConfigurationError(
             "--batch-size 1: this student standardises its features over the batch; give 2 or more, or --set "
             "student.normalise=false"
+        )
+    if batch_size == 1 and student.head == "normalised":
+        raise ConfigurationError(
+            "--batch-size 1: this head standardises expectation values over the batch; give 2 or more, or --set "
+            "student.head=affine"
         )
 
 
@@ -141,18 +175,25 @@ def check_device(name: str) -> None:
 
 def make_blueprint(settings: StudentSettings, dataset: Dataset) -> StudentBlueprint:
     """Turn settings and a data set's shape into a blueprint."""
+    return _draw_blueprint(settings, dataset.image_shape, dataset.num_classes)
+
+
+def _draw_blueprint(settings: StudentSettings, image_shape: tuple[int, int, int], num_classes: int) -> StudentBlueprint:
     return StudentBlueprint(
         kind=settings.kind,
         num_qubits=settings.qubits,
+        ansatz=settings.ansatz,
         layers=settings.layers,
+        layer=settings.layer,
         reduction=settings.reduction,
         encoding=settings.encoding,
         observables=settings.observables,
         head=settings.head,
         angle_range=settings.angle_range,
         normalise=settings.normalise,
-        image_shape=dataset.image_shape,
-        num_classes=dataset.num_classes,
+        dropout=settings.dropout,
+        image_shape=image_shape,
+        num_classes=num_classes,
     )
 
 
@@ -186,7 +227,7 @@ def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
     student = placed.student
     values = student.parameter_values(pixels)
     reference, _ = evaluate_on_aer(placed.compiled.cropped, values, noise_model=placed.noise)
-    angles = torch.from_numpy(values[:, : len(student.circuit.input_params)]).to(student.quantum.weight.device)
+    angles = torch.from_numpy(values[:, : len(student.circuit.input_params)]).to(device_of(student))
     with torch.no_grad():
         own = student.quantum(angles).double().cpu().numpy()
     difference = float(np.abs(own - reference).max())
@@ -196,6 +237,36 @@ def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
             f"{LARGEST_DIFFERENCE:.0e}; refusing to train. Give --engine aer, and report this with config.json"
         )
     return difference
+
+
+def check_control(student: StudentSettings, backend: BackendSettings) -> None:
+    """Find out whether a classical control is asked to be noisy.
+
+    Raises:
+        ConfigurationError: noise acts on gates, and there are none.
+    """
+    if student.layer == "classical" and (backend.kind != "aer" or backend.noise):
+        raise ConfigurationError(
+            f"a classical control (student.layer = classical) has no gates that the noise of {backend.name} could act "
+            "on; give --backend aer"
+        )
+
+
+def _check_student(chosen: StudentSettings) -> None:
+    """Build the circuit once, for any image and the fewest classes, and look whether anything can be trained.
+
+    Raises:
+        ConfigurationError: a name is unknown, numbers don't fit, or nothing is trained.
+    """
+    blueprint = _draw_blueprint(chosen, (1, 28, 28), 2)
+    circuit = blueprint.build_circuit()
+    head = build_head(chosen.head, chosen.qubits, len(circuit.observables), blueprint.num_classes)
+    in_circuit = len(circuit.weight_params) if chosen.layer != "frozen" else 0
+    if not in_circuit and chosen.kind == "qnn" and chosen.reduction != "linear" and not [*head.parameters()]:
+        raise ConfigurationError(
+            f"nothing in this student is trained: reduction {chosen.reduction} and head {chosen.head} have no weights, "
+            "and the circuit has none or is frozen; give --head affine, or --reduction linear"
+        )
 
 
 def check_settings(settings: Settings) -> None:
@@ -209,16 +280,22 @@ def check_settings(settings: Settings) -> None:
         ("student", chosen.kind, students.STUDENTS),
         ("reduction", chosen.reduction, REDUCTIONS),
         ("encoding", chosen.encoding, ENCODINGS),
+        ("ansatz", chosen.ansatz, ANSAETZE),
         ("observables", chosen.observables, OBSERVABLES),
         ("head", chosen.head, HEADS),
         ("schedule", settings.training.schedule, SCHEDULES),
-        ("loss", settings.loss, LOSSES),
     ):
         choose(kind, name, choices)
     choose("data set", settings.data.dataset, DATASETS)
-    if settings.teacher.name != "none":
+    if settings.teacher.name not in ("none", "self"):
         find_teacher(settings.teacher.name)
+    if settings.teacher.stop_epoch and settings.teacher.epochs:
+        check_stop(settings.teacher.stop_epoch, settings.teacher.epochs)
     check_device(settings.training.device)
+    check_control(chosen, settings.backend)
+    _check_student(chosen)
     check_batch_size(settings.training.batch_size, chosen)
-    if settings.loss != "ce" and settings.teacher.name == "none":
+    objective = Objective(settings.loss, **settings.constants)  # type: ignore[arg-type]
+    objective.check_batch_size(settings.training.batch_size)
+    if objective.needs_teacher and settings.teacher.name == "none":
         raise ConfigurationError(f"loss {settings.loss!r} needs a teacher; give --teacher lenet, or --loss ce")

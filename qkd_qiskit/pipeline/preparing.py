@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from qkd_qiskit.classical.augmentation import Augmentation
 from qkd_qiskit.classical.datasets import load_dataset
 from qkd_qiskit.classical.images import Dataset, Images
+from qkd_qiskit.classical.reduction import fit_reduction
 from qkd_qiskit.classical.teachers import Teacher, build_teacher
 from qkd_qiskit.config import Settings
 from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import TrainingPlan
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
+from qkd_qiskit.execution.compilation import CompiledCircuit
+from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
+from qkd_qiskit.pipeline.memory import remember
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
-from qkd_qiskit.runs import RunDirectory, describe_environment
+from qkd_qiskit.pipeline.self_teaching import build_self_teacher
+from qkd_qiskit.quantum.circuit import StudentCircuit
+from qkd_qiskit.quantum.student import StudentBlueprint
+from qkd_qiskit.runs import CHART, RunDirectory, describe_environment
+from qkd_qiskit.threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,7 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
     dataset = load_data(settings, listener)
     blueprint = make_blueprint(settings.student, dataset)
     place = open_training_place(settings.backend, settings.student.qubits)
-    if run.last.exists() or run.best.exists():
-        logical, compiled = load_circuits(run.circuits, blueprint.build_circuit())
-    else:
-        logical = blueprint.build_circuit()
-        compiled = place.compile(logical)
-        save_circuits(run.circuits, logical, compiled)
+    logical, compiled = _compile(run, blueprint, place)
     placed = place_student(
         blueprint,
         logical,
@@ -58,15 +63,76 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
         device=settings.training.device,
         seed=settings.seed,
     )
-    metrics = compiled.metrics
+    fit_reduction(placed.student.features, dataset.train.pixels)
+    circuit = "no circuit, a classical control"
+    if compiled:
+        circuit = (
+            f"{'frozen ' if blueprint.layer == 'frozen' else ''}circuit for {compiled.device or 'an ideal simulator'}: "
+            f"depth {compiled.metrics.depth}, {compiled.metrics.two_qubit_gates} two-qubit gates"
+        )
     listener.say(
-        f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; "
-        f"circuit for {compiled.device or 'an ideal simulator'}: depth {metrics.depth}, "
-        f"{metrics.two_qubit_gates} two-qubit gates"
+        f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; {circuit}"
     )
-    teacher, logits = _load_teacher(settings, dataset, listener)
-    objective = Objective(settings.loss, settings.distillation.temperature, settings.distillation.alpha)
+    objective = replace(make_objective(settings), num_classes=dataset.num_classes)
+    teacher = _load_teacher(settings, dataset, placed, listener) if objective.needs_teacher else None
+    logits = teacher.logits(dataset.train) if teacher else None
     return Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
+
+
+def _compile(
+    run: RunDirectory, blueprint: StudentBlueprint, place: Place
+) -> tuple[StudentCircuit, CompiledCircuit | None]:
+    """Compile the student's circuit, or read the one that the run has; a classical control has none."""
+    if blueprint.layer == "classical":
+        return blueprint.build_circuit(), None
+    if run.last.exists() or run.best.exists():
+        return load_circuits(run.circuits, blueprint.build_circuit())
+    logical, compiled = compile_blueprint(blueprint, place)
+    save_circuits(run.circuits, logical, compiled)
+    return logical, compiled
+
+
+def make_objective(settings: Settings) -> Objective:
+    """Turn settings into a loss.
+
+    Raises:
+        ConfigurationError: it is unknown, or a constant is not one of its own or out of range.
+    """
+    return Objective(settings.loss, **settings.constants)  # type: ignore[arg-type]
+
+
+def compile_blueprint(blueprint: StudentBlueprint, place: Place) -> tuple[StudentCircuit, CompiledCircuit]:
+    """Build a student's circuit and compile it for a place; neither depends on weights, noise or shots.
+
+    Raises:
+        BackendError: the circuit doesn't fit the device.
+    """
+    chosen = place.settings
+    asked = (place.device, chosen.layouts, chosen.optimization_level, chosen.transpile_seed)
+
+    def compile_anew() -> tuple[StudentCircuit, CompiledCircuit]:
+        logical = blueprint.build_circuit()
+        return logical, place.compile(logical)
+
+    return remember("circuit", (blueprint, *asked), compile_anew)
+
+
+def prepare_teacher(settings: Settings, listener: Listener) -> None:
+    """Train a run's teacher and compute its logits, unless the cache has them: students may then start side by side.
+
+    A run that teaches itself (`self`) is left alone: no other run shares its teacher.
+
+    Raises:
+        ConfigurationError: a name is unknown.
+        DataError: images or a teacher's file are missing or damaged.
+    """
+    if settings.teacher.name == "self" or not make_objective(settings).needs_teacher:
+        return
+    with torch_threads(settings.training.threads):
+        dataset = load_data(settings, listener)
+        teacher = _build_named_teacher(settings, dataset, listener)
+        teacher.accuracy(dataset.test)
+        teacher.logits(dataset.train)
 
 
 def make_plan(settings: Settings) -> TrainingPlan:
@@ -91,15 +157,22 @@ def load_data(settings: Settings, listener: Listener) -> Dataset:
         DataError: files are missing or damaged.
     """
     data = settings.data
-    dataset = load_dataset(
-        data.dataset,
-        classes=data.classes,
-        train_per_class=data.train_per_class,
-        validation_per_class=data.validation_per_class,
-        test_per_class=data.test_per_class,
-        validation_fraction=data.validation_fraction,
-        seed=settings.seed if data.split_seed is None else data.split_seed,
-        data_dir=data.data_dir,
+    seed = settings.seed if data.split_seed is None else data.split_seed
+    dataset = remember(
+        "data",
+        (data, seed, settings.teacher.train_per_class, os.environ.get("QKD_DATA_DIR")),
+        lambda: load_dataset(
+            data.dataset,
+            classes=data.classes,
+            train_per_class=data.train_per_class,
+            teacher_per_class=settings.teacher.train_per_class,
+            validation_per_class=data.validation_per_class,
+            test_per_class=data.test_per_class,
+            validation_fraction=data.validation_fraction,
+            augmentation=Augmentation(**data.augment.model_dump()),
+            seed=seed,
+            data_dir=data.data_dir,
+        ),
     )
     sizes = ", ".join(f"{len(part)} {name}" for name, part in _parts(dataset).items())
     listener.say(f"data: {dataset.name}, {dataset.num_classes} classes, {sizes}")
@@ -110,31 +183,41 @@ def _parts(dataset: Dataset) -> dict[str, Images]:
     return {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
 
 
-def _load_teacher(
-    settings: Settings, dataset: Dataset, listener: Listener
-) -> tuple[Teacher | None, torch.Tensor | None]:
-    if settings.loss == "ce":
-        return None, None
+def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent, listener: Listener) -> Teacher:
+    if settings.teacher.name == "self":
+        teacher = build_self_teacher(settings, dataset, placed, make_plan(settings), listener)
+    else:
+        teacher = _build_named_teacher(settings, dataset, listener)
+    correct, total = teacher.accuracy(dataset.test)
+    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
+    return teacher
+
+
+def _build_named_teacher(settings: Settings, dataset: Dataset, listener: Listener) -> Teacher:
     chosen = settings.teacher
 
     def heard(event: dict[str, Any]) -> None:
         listener.progress(f"teacher {chosen.name}", event["epoch"], event["epochs"])
 
-    teacher = build_teacher(
-        chosen.name,
-        dataset,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        learning_rate=chosen.learning_rate,
-        seed=chosen.seed,
-        progress=heard,
+    return remember(
+        "teacher",
+        (chosen, dataset, torch.get_num_threads(), os.environ.get("QKD_CACHE_DIR")),
+        lambda: build_teacher(
+            chosen.name,
+            dataset,
+            epochs=chosen.epochs,
+            stop_epoch=chosen.stop_epoch,
+            batch_size=chosen.batch_size,
+            learning_rate=chosen.learning_rate,
+            seed=chosen.seed,
+            progress=heard,
+        ),
     )
-    correct, total = teacher.accuracy(dataset.test)
-    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
-    return teacher, teacher.logits(dataset.train)
 
 
-def record_environment(run: RunDirectory, settings: Settings, prepared: Prepared, difference: float) -> list[str]:
+def record_environment(
+    run: RunDirectory, settings: Settings, prepared: Prepared, difference: float | None
+) -> list[str]:
     """Write `environment.json`, or compare with the one there: a resumed run must be the run it was.
 
     Returns:
@@ -143,20 +226,21 @@ def record_environment(run: RunDirectory, settings: Settings, prepared: Prepared
     Raises:
         RunError: settings, images, teacher or circuit are others than when the run began.
     """
-    placed = prepared.placed
+    placed, compiled = prepared.placed, prepared.placed.compilation
     now = describe_environment(
         threads=torch.get_num_threads(),
         seed=settings.seed,
         settings_sha256=settings.identity,
         teacher_sha256=prepared.teacher.digest if prepared.teacher else None,
         images_sha256={name: part.digest for name, part in _parts(prepared.dataset).items()},
-        circuit={**placed.compiled.describe(), "qpy_sha256": digest_of_file(run.circuits)},
-        calibration=placed.place.calibration(placed.compiled.physical_qubits),
+        circuit={**compiled.describe(), "qpy_sha256": digest_of_file(run.circuits)} if compiled else None,
+        calibration=placed.place.calibration(compiled.physical_qubits if compiled else ()),
         largest_difference_from_aer=difference,
     )
     path = run.path / "environment.json"
     if not path.exists() or not (run.last.exists() or run.best.exists()):
         write_json(path, now)
+        write_json(run.path / CHART, placed.place.chart())
         return []
     before = read_json(path)
     for key, what in MUST_STAY.items():

@@ -9,6 +9,7 @@ from qiskit.circuit import Parameter, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 
 from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.quantum.ansatz import Ansatz
 from qkd_qiskit.quantum.encoding import Encoding
 
 
@@ -61,19 +62,17 @@ class StudentCircuit:
         return [places[parameter] for parameter in circuit.parameters]
 
 
-def build_circuit(
-    encoding: Encoding, ansatz: QuantumCircuit | None, observables: tuple[SparsePauliOp, ...]
-) -> StudentCircuit:
-    """Put encoding and ansatz together.
+def build_circuit(encoding: Encoding, ansatz: Ansatz, observables: tuple[SparsePauliOp, ...]) -> StudentCircuit:
+    """Put encoding and ansatz together; an encoding that is `repeated` stands before every layer.
 
     Args:
         encoding: loads a sample.
-        ansatz: the trainable part; `None` for a student without quantum weights.
+        ansatz: the trainable part.
         observables: what is measured.
     """
     circuit = encoding.circuit.copy()
-    weights: tuple[Parameter, ...] = ()
-    if ansatz is not None:
-        circuit.compose(ansatz, inplace=True)
-        weights = tuple(ansatz.parameters)
-    return StudentCircuit(circuit, encoding.parameters, weights, observables)
+    for place, part in enumerate((*ansatz.layers, ansatz.closing)):
+        if encoding.repeated and 0 < place < len(ansatz.layers):
+            circuit.compose(encoding.circuit, inplace=True)
+        circuit.compose(part, inplace=True)
+    return StudentCircuit(circuit, encoding.parameters, ansatz.parameters, observables)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 
 import torch
 from qiskit.circuit import ParameterVector, QuantumCircuit
+from torch import nn
 
 from qkd_qiskit.suggestions import choose
 
@@ -23,7 +25,11 @@ class Encoding:
         circuit: `Q` qubits, one parameter per angle.
         parameters: the circuit's `A` input parameters, in the order of the columns of `angles`.
         angles: maps features `(N, F)` to angles `(N, A)` in radians, differentiable, dtype kept.
+        loaded: maps features `(N, F)` to what the circuit takes of them, `(N, F)`: amplitudes of norm 1, or bounded
+            angles. A classical control gets these in place of the circuit.
+        largest: largest norm of a row of `loaded`.
         bounded: whether the angles saturate for large features.
+        repeated: whether the circuit stands before every layer of the ansatz, not only the first.
     """
 
     name: str
@@ -31,7 +37,10 @@ class Encoding:
     circuit: QuantumCircuit
     parameters: tuple
     angles: Callable[[torch.Tensor], torch.Tensor]
+    loaded: Callable[[torch.Tensor], torch.Tensor]
+    largest: float
     bounded: bool = False
+    repeated: bool = False
 
 
 def build_encoding(name: str, num_qubits: int, *, angle_range: float = math.pi / 2) -> Encoding:
@@ -40,7 +49,7 @@ def build_encoding(name: str, num_qubits: int, *, angle_range: float = math.pi /
     Args:
         name: one of `ENCODINGS`.
         num_qubits: `Q`.
-        angle_range: largest rotation in radians of the bounded encodings (`angle`, `hadamard_angle`).
+        angle_range: largest rotation in radians of the bounded encodings, all but `amplitude`.
 
     Raises:
         ConfigurationError: the name is unknown.
@@ -59,7 +68,8 @@ def _amplitude(num_qubits: int, angle_range: float) -> Encoding:
     for level in range(num_qubits):
         first = 2**level - 1
         _append_multiplexed_ry(circuit, level, parameters[first : first + 2**level])
-    return Encoding("amplitude", 2**num_qubits, circuit, tuple(parameters), _AmplitudeAngles(num_qubits))
+    angles = _AmplitudeAngles(num_qubits)
+    return Encoding("amplitude", 2**num_qubits, circuit, tuple(parameters), angles, nn.functional.normalize, 1.0)
 
 
 def _append_multiplexed_ry(circuit: QuantumCircuit, level: int, angles: list) -> None:
@@ -118,7 +128,7 @@ def _angle(num_qubits: int, angle_range: float) -> Encoding:
     circuit = QuantumCircuit(num_qubits)
     for qubit, parameter in enumerate(parameters):
         circuit.ry(parameter, qubit)
-    return Encoding("angle", num_qubits, circuit, tuple(parameters), _BoundedAngles(angle_range), bounded=True)
+    return _bounded("angle", circuit, parameters, angle_range)
 
 
 def _hadamard_angle(num_qubits: int, angle_range: float) -> Encoding:
@@ -131,7 +141,58 @@ def _hadamard_angle(num_qubits: int, angle_range: float) -> Encoding:
     circuit = QuantumCircuit(num_qubits)
     circuit.h(range(num_qubits))
     circuit.compose(encoding.circuit, inplace=True)
-    return Encoding("hadamard_angle", num_qubits, circuit, encoding.parameters, encoding.angles, bounded=True)
+    return replace(encoding, name="hadamard_angle", circuit=circuit)
+
+
+def _qubit(num_qubits: int, angle_range: float) -> Encoding:
+    """Two features a qubit: RY by one, then RZ by the other. The dense angle encoding of arXiv 2003.01695, section II.
+
+    The second is a phase: on `|0>` it shows only after a gate that mixes, so it needs an ansatz.
+    """
+    parameters = ParameterVector("x", 2 * num_qubits)
+    circuit = QuantumCircuit(num_qubits)
+    for qubit in range(num_qubits):
+        circuit.ry(parameters[2 * qubit], qubit)
+        circuit.rz(parameters[2 * qubit + 1], qubit)
+    return _bounded("qubit", circuit, parameters, angle_range)
+
+
+def _reuploading(num_qubits: int, angle_range: float) -> Encoding:
+    """`qubit`, repeated before every layer of the ansatz with the same angles. arXiv 1907.02085, section II.
+
+    There the data's angles have weights of their own in each layer; here the reduction in front has them, for all.
+    """
+    return replace(_qubit(num_qubits, angle_range), name="reuploading", repeated=True)
+
+
+def _zz(num_qubits: int, angle_range: float) -> Encoding:
+    """Twice: H, a phase of `2 x_q` on each qubit, one of `2 (pi - x_i)(pi - x_j)` on the parity of each pair.
+
+    The feature map of arXiv 1804.11326 as Qiskit's `zz_feature_map` has it (all pairs). The products are computed
+    here, not in the circuit, so that each angle of the circuit is a parameter: `A = Q + Q (Q - 1) / 2`.
+    """
+    pairs = list(combinations(range(num_qubits), 2))
+    parameters = ParameterVector("x", num_qubits + len(pairs))
+    circuit = QuantumCircuit(num_qubits)
+    for _ in range(2):
+        circuit.h(range(num_qubits))
+        for qubit in range(num_qubits):
+            circuit.p(parameters[qubit], qubit)
+        for angle, (first, second) in zip(parameters[num_qubits:], pairs):
+            circuit.cx(first, second)
+            circuit.p(angle, second)
+            circuit.cx(first, second)
+    encoding = _bounded("zz", circuit, parameters, angle_range, num_qubits)
+    return replace(encoding, angles=_PairAngles(angle_range, tuple(pairs)))
+
+
+def _bounded(
+    name: str, circuit: QuantumCircuit, parameters: ParameterVector, angle_range: float, num_features: int | None = None
+) -> Encoding:
+    features = num_features or len(parameters)
+    bound = _BoundedAngles(angle_range)
+    largest = angle_range * math.sqrt(features)
+    return Encoding(name, features, circuit, tuple(parameters), bound, bound, largest, bounded=True)
 
 
 @dataclass(frozen=True)
@@ -142,8 +203,25 @@ class _BoundedAngles:
         return self.angle_range * torch.tanh(features)
 
 
+@dataclass(frozen=True)
+class _PairAngles:
+    """Features `(N, Q)` to `2 x_q` and, for each pair, `2 (pi - x_i)(pi - x_j)`."""
+
+    angle_range: float
+    pairs: tuple[tuple[int, int], ...]
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        bounded = self.angle_range * torch.tanh(features)
+        rest = math.pi - bounded
+        first, second = ([pair[end] for pair in self.pairs] for end in (0, 1))
+        return 2 * torch.cat([bounded, rest[:, first] * rest[:, second]], dim=1)
+
+
 ENCODINGS: dict[str, Callable[[int, float], Encoding]] = {
     "amplitude": _amplitude,
     "angle": _angle,
     "hadamard_angle": _hadamard_angle,
+    "qubit": _qubit,
+    "zz": _zz,
+    "reuploading": _reuploading,
 }

@@ -15,7 +15,8 @@ def build_head(name: str, num_qubits: int, num_observables: int, num_classes: in
     """Build the map from expectation values `(N, O)` to logits `(N, K)`.
 
     Args:
-        name: one of `HEADS`: `affine` (a linear layer) or `paper` (the paper's v1 head, no weights).
+        name: one of `HEADS`: `affine` (a linear layer), `normalised` (expectation values are standardised first) or
+            `paper` (the paper's v1 head, no weights).
         num_qubits: `Q`.
         num_observables: `O`.
         num_classes: `K`.
@@ -30,6 +31,14 @@ def build_head(name: str, num_qubits: int, num_observables: int, num_classes: in
 def _affine(num_qubits: int, num_observables: int, num_classes: int) -> nn.Module:
     """A trainable affine map: bounded expectation values alone can't reach a teacher's range of logits."""
     return nn.Linear(num_observables, num_classes)
+
+
+def _normalised(num_qubits: int, num_observables: int, num_classes: int) -> nn.Module:
+    """Post-measurement normalisation, which undoes a contraction by noise: Wang et al., arXiv 2110.11331, section 3.1.
+
+    In evaluation the statistics are those of training: a sample's class does not depend on the samples beside it.
+    """
+    return nn.Sequential(nn.BatchNorm1d(num_observables, affine=False), nn.Linear(num_observables, num_classes))
 
 
 def _paper(num_qubits: int, num_observables: int, num_classes: int) -> nn.Module:
@@ -80,4 +89,8 @@ class _PaperHead(nn.Module):
         return torch.cat([scores, 1 - scores], dim=1)
 
 
-HEADS: dict[str, Callable[[int, int, int], nn.Module]] = {"affine": _affine, "paper": _paper}
+HEADS: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "affine": _affine,
+    "normalised": _normalised,
+    "paper": _paper,
+}

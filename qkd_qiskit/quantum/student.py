@@ -12,6 +12,7 @@ import torch
 from qiskit_machine_learning.connectors import TorchConnector
 from torch import nn
 
+from qkd_qiskit.classical.control import ClassicalControl
 from qkd_qiskit.classical.reduction import ImageShape, build_reduction
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.quantum.ansatz import build_ansatz
@@ -32,7 +33,10 @@ class StudentBlueprint:
     Attributes:
         kind: one of `STUDENTS`.
         num_qubits: `Q`.
-        layers: entangling layers of the ansatz (`qnn` only).
+        ansatz: see `qkd_qiskit.quantum.ansatz` (`qnn` only).
+        layers: layers of the ansatz (`qnn` only).
+        layer: one of `LAYERS`: `quantum`; `frozen`, the circuit's weights keep their initial values; or `classical`, a
+            classical layer of as many weights and outputs stands in for the circuit.
         reduction: see `qkd_qiskit.classical.reduction` (`qnn` only).
         encoding: see `qkd_qiskit.quantum.encoding` (`qnn` only).
         observables: see `qkd_qiskit.quantum.observables` (`qnn` only; `hybrid` needs all parities).
@@ -40,19 +44,24 @@ class StudentBlueprint:
         angle_range: largest angle in radians of bounded encodings.
         normalise: whether features are standardised over the batch in front of a bounded encoding. Without it they
             drift into the flat ends of the tanh, where a qubit learns nothing any more: the paper's dead seeds.
+        dropout: share of channels and of units that the `hybrid` student's CNN leaves out in training. The paper's code
+            has 0.5, far too much for a CNN of 10 and 20 channels.
         image_shape: `(C, H, W)`.
         num_classes: `K`.
     """
 
     kind: str = "qnn"
     num_qubits: int = 4
+    ansatz: str = "hardware_efficient"
     layers: int = 2
+    layer: str = "quantum"
     reduction: str = "linear"
     encoding: str = "amplitude"
     observables: str = "parities"
     head: str = "affine"
     angle_range: float = math.pi / 2
     normalise: bool = True
+    dropout: float = 0.2
     image_shape: ImageShape
     num_classes: int
 
@@ -70,12 +79,21 @@ class StudentBlueprint:
         choose("student", self.kind, STUDENTS)
         if not 1 <= self.num_qubits <= 12:
             raise ConfigurationError(f"a student has 1 to 12 qubits, not {self.num_qubits}; give --qubits 4, say")
-        if self.layers < 0:
-            raise ConfigurationError(f"an ansatz has 0 or more layers, not {self.layers}")
         hybrid = self.kind == "hybrid"
-        ansatz = None if hybrid else build_ansatz(self.num_qubits, self.layers)
+        encoding = self.encode()
+        ansatz = build_ansatz("none" if hybrid else self.ansatz, self.num_qubits, self.layers)
+        if encoding.repeated and not ansatz.layers:
+            raise ConfigurationError(
+                f"{encoding.name} repeats the data before every layer, and there is none; give --layers 1 or more and "
+                "an --ansatz other than none, or --encoding qubit, which is the same without layers"
+            )
+        if self.layer == "frozen" and not ansatz.parameters:
+            raise ConfigurationError(
+                "--layer frozen: this circuit has no weights that could be frozen, so the control would be the student "
+                "itself; leave it out, or give another --ansatz or more --layers (the hybrid student never has any)"
+            )
         observables = build_observables("parities" if hybrid else self.observables, self.num_qubits)
-        return build_circuit(self.encode(), ansatz, observables)
+        return build_circuit(encoding, ansatz, observables)
 
 
 def build_student(
@@ -91,11 +109,12 @@ def build_student(
         blueprint: what to build.
         quantum_layer: makes the trainable layer; it decides simulator, noise and gradient.
         circuit: the circuit to train, e.g. compiled for a device; the logical one if `None`.
-        seed: decides every initial weight.
+        seed: decides every initial weight; students that differ in `layer` only have the same in all other parts.
 
     Raises:
         ConfigurationError: a name is unknown, or features and qubits don't fit.
     """
+    build_layer = choose("student.layer", blueprint.layer, LAYERS)
     circuit = circuit or blueprint.build_circuit()
     encoding = blueprint.encode()
     with torch.random.fork_rng(devices=[]):
@@ -105,7 +124,34 @@ def build_student(
             features = nn.Sequential(features, nn.BatchNorm1d(encoding.num_features, affine=False))
         head = build_head(blueprint.head, blueprint.num_qubits, len(circuit.observables), blueprint.num_classes)
         weights = torch.empty(len(circuit.weight_params)).uniform_(-math.pi / 4, math.pi / 4)
-    return QuantumStudent(blueprint, circuit, features, encoding, quantum_layer(circuit, weights.numpy()), head)
+        quantum = build_layer(circuit, weights, encoding, quantum_layer)
+    return QuantumStudent(blueprint, circuit, features, encoding, quantum, head)
+
+
+def _quantum(
+    circuit: StudentCircuit, weights: torch.Tensor, encoding: Encoding, quantum_layer: QuantumLayer
+) -> nn.Module:
+    return quantum_layer(circuit, weights.numpy())
+
+
+def _frozen(
+    circuit: StudentCircuit, weights: torch.Tensor, encoding: Encoding, quantum_layer: QuantumLayer
+) -> nn.Module:
+    return quantum_layer(circuit, weights.numpy()).requires_grad_(False)
+
+
+def _classical(
+    circuit: StudentCircuit, weights: torch.Tensor, encoding: Encoding, quantum_layer: QuantumLayer
+) -> nn.Module:
+    return ClassicalControl(encoding.num_features, weights, len(circuit.observables), encoding.largest)
+
+
+LAYERS: dict[str, Callable[[StudentCircuit, torch.Tensor, Encoding, QuantumLayer], nn.Module]] = {
+    "quantum": _quantum,
+    "frozen": _frozen,
+    "classical": _classical,
+}
+"""What stands between features and head: the circuit, and the controls that show what it and its training are worth."""
 
 
 class QuantumStudent(nn.Module):
@@ -116,7 +162,7 @@ class QuantumStudent(nn.Module):
         circuit: the circuit that is trained.
         features: images `(N, C, H, W)` to features `(N, F)`.
         encoding: features to angles `(N, A)`.
-        quantum: angles to expectation values `(N, O)`.
+        quantum: angles to expectation values `(N, O)`; in a classical control, what stands in for it.
         head: expectation values to logits `(N, K)`.
     """
 
@@ -126,7 +172,7 @@ class QuantumStudent(nn.Module):
         circuit: StudentCircuit,
         features: nn.Module,
         encoding: Encoding,
-        quantum: TorchConnector,
+        quantum: nn.Module,
         head: nn.Module,
     ) -> None:
         super().__init__()
@@ -136,11 +182,15 @@ class QuantumStudent(nn.Module):
         self.encoding = encoding
         self.quantum = quantum
         self.head = head
+        self._load = encoding.loaded if blueprint.layer == "classical" else encoding.angles
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images `(N, C, H, W)` to logits `(N, K)` through `TorchConnector`."""
-        angles = self.encoding.angles(self.features(images))
-        return self.head(self.quantum(angles).to(images.dtype))
+        return self.head(self.measure(images))
+
+    def measure(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images `(N, C, H, W)` to expectation values `(N, O)`, what the head gets."""
+        return self.quantum(self._load(self.features(images))).to(images.dtype)
 
     def parameter_values(self, images: torch.Tensor, *, batch_size: int = 1024) -> np.ndarray:
         """Return what a backend has to bind to evaluate these images.
@@ -158,7 +208,7 @@ class QuantumStudent(nn.Module):
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            device = self.quantum.weight.device
+            device = self._weight.device
             parts = [self.features(part.to(device)).double() for part in images.split(batch_size)]
             angles = [self.encoding.angles(part).cpu() for part in parts]
         self.train(was_training)
@@ -167,7 +217,11 @@ class QuantumStudent(nn.Module):
     @property
     def quantum_weights(self) -> np.ndarray:
         """The circuit's trained weights, `(P,)` float64."""
-        return self.quantum.weight.detach().cpu().double().numpy()
+        return self._weight.detach().cpu().double().numpy()
+
+    @property
+    def _weight(self) -> torch.Tensor:
+        return self.quantum.get_parameter("weight")
 
     def classify(self, expectation_values: np.ndarray) -> np.ndarray:
         """Apply the head to measured or simulated expectation values.
@@ -195,9 +249,12 @@ class QuantumStudent(nn.Module):
         return logits
 
     def num_weights(self) -> dict[str, int]:
-        """Count trainable weights by part: `features`, `quantum`, `head`."""
+        """Count trainable weights by part: `features`, `quantum`, `head`; frozen ones are not trainable."""
         parts = {"features": self.features, "quantum": self.quantum, "head": self.head}
-        return {name: sum(weight.numel() for weight in part.parameters()) for name, part in parts.items()}
+        return {
+            name: sum(weight.numel() for weight in part.parameters() if weight.requires_grad)
+            for name, part in parts.items()
+        }
 
 
 def _qnn_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
@@ -215,13 +272,13 @@ def _hybrid_features(blueprint: StudentBlueprint, num_features: int) -> nn.Modul
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Conv2d(10, 20, 5),
-        nn.Dropout2d(),
+        nn.Dropout2d(blueprint.dropout),
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(20 * rows * columns, 50),
         nn.ReLU(),
-        nn.Dropout(),
+        nn.Dropout(blueprint.dropout),
         nn.Linear(50, num_features),
     )
 

@@ -42,7 +42,11 @@ def test_damaged_content_is_refused(tmp_path: Path) -> None:
         idx.read_idx(tmp_path / "file", CHECKSUM)
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(CONTENT)[:-12]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not gzip", gzip.compress(CONTENT, mtime=0)[:-12]],  # without a time stamp: workers must collect the same
+    ids=["empty", "foreign", "cut"],
+)
 def test_damaged_compression_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"Delete this file"):

@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qiskit.circuit.library import zz_feature_map
 from qiskit.quantum_info import Statevector
 
 from qkd_qiskit.exceptions import ConfigurationError
-from qkd_qiskit.quantum.encoding import build_encoding
+from qkd_qiskit.quantum.encoding import ENCODINGS, build_encoding
 
 FLOATS = st.floats(-3, 3).map(lambda value: 0.0 if abs(value) < 1e-6 else value)
 
@@ -77,3 +78,38 @@ def test_hadamard_angle_encoding_gives_the_papers_probability() -> None:
 def test_an_unknown_encoding_names_the_nearest() -> None:
     with pytest.raises(ConfigurationError, match=r"'amplitud'.*did you mean 'amplitude'"):
         build_encoding("amplitud", 2)
+
+
+def test_qubit_encoding_puts_two_features_on_each_qubit() -> None:
+    features = np.array([0.3, -1.1, 0.8, 2.0])
+    turned = math.pi / 2 * np.tanh(features)
+    wanted = np.ones(1)
+    for polar, phase in turned.reshape(2, 2):
+        qubit = np.array([math.cos(polar / 2), np.exp(1j * phase) * math.sin(polar / 2)]) * np.exp(-0.5j * phase)
+        wanted = np.kron(qubit, wanted)  # qubit 0 is the last factor
+    np.testing.assert_allclose(prepared_state("qubit", features, 2), wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_qubits", [2, 3, 4])
+def test_zz_encoding_is_qiskits_feature_map(num_qubits: int) -> None:
+    features = np.random.default_rng(num_qubits).normal(size=num_qubits)
+    theirs = zz_feature_map(num_qubits).assign_parameters(math.pi / 2 * np.tanh(features))
+    np.testing.assert_allclose(prepared_state("zz", features, num_qubits), Statevector(theirs).data, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["qubit", "zz", "reuploading"])
+def test_bounded_angles_have_the_gradient_of_finite_differences(name: str) -> None:
+    encoding = build_encoding(name, 3)
+    shape = (4, encoding.num_features)
+    features = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    assert encoding.angles(features).shape == (4, len(encoding.parameters))
+    assert torch.autograd.gradcheck(encoding.angles, (features,))
+
+
+@pytest.mark.parametrize("name", sorted(ENCODINGS))
+def test_what_is_loaded_is_bounded(name: str) -> None:
+    encoding = build_encoding(name, 3)
+    features = 50 * torch.randn(20, encoding.num_features, generator=torch.Generator().manual_seed(2))
+    norms = encoding.loaded(features).norm(dim=1)
+    assert norms.max() <= encoding.largest * (1 + 1e-6)
+    assert norms.max() >= 0.9 * encoding.largest

@@ -34,3 +34,21 @@ def test_the_papers_head_needs_all_parities() -> None:
 def test_the_papers_head_needs_enough_scores() -> None:
     with pytest.raises(ConfigurationError, match="8 scores on 2 qubits, fewer than 10"):
         build_head("paper", 2, 3, 10)
+
+
+def test_the_normalised_head_does_not_see_a_contraction() -> None:
+    """Values that noise shrinks and shifts, column by column, get the same logits after training on them."""
+    generator = torch.Generator().manual_seed(1)
+    values = torch.rand(200, 3, generator=generator, dtype=torch.float64) * 2 - 1
+    noisy = values * torch.tensor([0.5, 0.7, 0.9]) + 0.05
+    logits = []
+    for seen in (values, noisy):
+        torch.manual_seed(0)
+        head = build_head("normalised", 2, 3, 4).double()
+        for _ in range(300):
+            head(seen)
+        logits.append(head.eval()(seen).detach().numpy())
+    expected = (values - values.mean(0)) / values.var(0).sqrt()
+    linear = head[1]
+    np.testing.assert_allclose(logits[0], logits[1], atol=2e-4)
+    np.testing.assert_allclose(logits[0], linear(expected).detach().numpy(), atol=2e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from qiskit.quantum_info import SparsePauliOp
@@ -20,6 +22,19 @@ def test_parities_are_every_z_string_but_the_identity() -> None:
     assert len(labels) == 7
     assert "III" not in labels
     assert all(set(label) <= {"I", "Z"} for label in labels)
+
+
+def test_projectors_are_the_bit_strings() -> None:
+    for outcome, observable in enumerate(build_observables("projectors", 3)):
+        np.testing.assert_allclose(observable.to_matrix(), np.diag(np.eye(8)[outcome]), atol=1e-15)
+        assert {label for label, _ in observable.to_list()} <= {
+            "".join(letters) for letters in itertools.product("IZ", repeat=3)
+        }
+
+
+def test_too_many_projectors_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"9 qubits.*--observables parities"):
+        build_observables("projectors", 9)
 
 
 @pytest.mark.parametrize("terms", [[("ZIZ", 1.0)], [("IZI", 0.5), ("III", -2.0)], [("ZZZ", 1.0), ("ZII", 3.0)]])

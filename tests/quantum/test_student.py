@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from qkd_qiskit.classical.control import ClassicalControl
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.engines import build_quantum_layer
 from qkd_qiskit.quantum.student import QuantumStudent, StudentBlueprint, build_student
@@ -23,7 +24,13 @@ KINDS = [
     {"kind": "qnn", "encoding": "angle", "observables": "z"},
     {"kind": "qnn", "reduction": "average_pool"},
     {"kind": "qnn", "layers": 0},
+    {"kind": "qnn", "encoding": "qubit", "ansatz": "real_amplitudes", "observables": "projectors"},
+    {"kind": "qnn", "encoding": "zz", "reduction": "max_pool", "ansatz": "efficient_su2", "layers": 1},
+    {"kind": "qnn", "encoding": "reuploading", "ansatz": "strongly_entangling", "layers": 2},
+    {"kind": "qnn", "ansatz": "paper_v2", "layers": 1, "observables": "z"},
+    {"kind": "qnn", "ansatz": "none", "reduction": "centre_crop"},
     {"kind": "hybrid"},
+    {"kind": "hybrid", "head": "normalised", "dropout": 0.0},
     {"kind": "hybrid", "head": "paper"},
 ]
 
@@ -68,6 +75,65 @@ def test_both_roads_give_the_same_logits(choices: dict) -> None:
     np.testing.assert_allclose(student(IMAGES).detach().numpy(), student.classify(one_pub), atol=1e-5)
 
 
+CONTROLLED = [
+    {"encoding": encoding, "ansatz": ansatz}
+    for encoding in ("amplitude", "angle", "zz")
+    for ansatz in ("hardware_efficient", "strongly_entangling", "none")
+] + [{"kind": "hybrid"}]
+
+
+@pytest.mark.parametrize("choices", CONTROLLED)
+def test_a_classical_control_has_as_many_weights_and_outputs(choices: dict) -> None:
+    quantum, classical = (make(layer=layer, **choices).eval() for layer in ("quantum", "classical"))
+    assert classical.num_weights() == quantum.num_weights()
+    shapes = [{name: weight.shape for name, weight in student.named_parameters()} for student in (quantum, classical)]
+    assert shapes[0] == shapes[1]
+    for name, weight in classical.named_parameters():  # it starts as the quantum student does
+        assert torch.equal(weight.double(), quantum.get_parameter(name).double()), name
+    values = classical.measure(IMAGES)
+    assert values.shape == quantum.measure(IMAGES).shape
+    assert values.abs().max() < 1
+
+
+@pytest.mark.parametrize("num_weights", [0, 6])
+def test_a_classical_control_is_its_formula(num_weights: int) -> None:
+    torch.manual_seed(3)
+    control = ClassicalControl(5, torch.randn(num_weights), 4, 2.0)
+    inputs = torch.randn(3, 5)
+    for sample, found in zip(inputs.numpy(), control(inputs).detach().numpy()):
+        hidden = control.inner.numpy() @ sample
+        inside = control.outer.numpy() @ (control.weight.detach().numpy() * hidden) if num_weights else hidden
+        np.testing.assert_allclose(found, np.tanh(inside), atol=1e-6)
+
+
+@pytest.mark.parametrize("choices", [choices for choices in CONTROLLED if choices.get("ansatz") != "none"])
+def test_a_classical_control_learns_from_every_part(choices: dict) -> None:
+    student = make(layer="classical", **choices).eval()
+    torch.nn.functional.cross_entropy(student(IMAGES), torch.tensor([0, 1, 2, 0, 1])).backward()
+    for name, weight in student.named_parameters():
+        assert not weight.numel() or (weight.grad is not None and weight.grad.abs().sum() > 0), name
+
+
+def test_a_classical_control_gets_what_the_circuit_is_given() -> None:
+    student = make(layer="classical").eval()
+    features = student.features(IMAGES)
+    wanted = student.quantum(features / features.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(student.measure(IMAGES), wanted)
+
+
+@pytest.mark.parametrize("engine", ["exact", "aer"])
+def test_a_frozen_circuit_keeps_its_weights(engine: str) -> None:
+    quantum, frozen = (make(engine, layer=layer) for layer in ("quantum", "frozen"))
+    assert frozen.num_weights() == {**quantum.num_weights(), "quantum": 0}
+    torch.testing.assert_close(frozen(IMAGES), quantum(IMAGES))
+    before = frozen.quantum_weights.copy()
+    optimizer = torch.optim.AdamW(frozen.parameters(), lr=0.1, weight_decay=0.1)
+    torch.nn.functional.cross_entropy(frozen(IMAGES), torch.tensor([0, 1, 2, 0, 1])).backward()
+    optimizer.step()
+    np.testing.assert_array_equal(frozen.quantum_weights, before)
+    assert not torch.equal(frozen.head.weight, quantum.head.weight)
+
+
 def test_the_seed_decides_every_weight() -> None:
     def weights(seed: int) -> np.ndarray:
         return np.concatenate([weight.detach().numpy().ravel() for weight in make(seed=seed).parameters()])
@@ -88,6 +154,12 @@ def test_the_hybrid_student_has_the_papers_size() -> None:
         ({"kind": "qn"}, "did you mean 'qnn'"),
         ({"num_qubits": 0}, "1 to 12 qubits, not 0"),
         ({"layers": -1}, "0 or more layers"),
+        ({"ansatz": "strongly_entangled"}, "did you mean 'strongly_entangling'"),
+        ({"layer": "clasical"}, "did you mean 'classical'"),
+        ({"layer": "frozen", "ansatz": "none"}, "no weights that could be frozen"),
+        ({"layer": "frozen", "kind": "hybrid"}, "hybrid student never has any"),
+        ({"encoding": "reuploading", "ansatz": "none"}, "before every layer, and there is none"),
+        ({"encoding": "reuploading", "layers": 0}, "before every layer, and there is none"),
         ({"reduction": "lineal"}, "did you mean 'linear'"),
         ({"reduction": "average_pool", "num_qubits": 10, "image_shape": (1, 28, 28)}, "32 x 32 regions"),
         ({"kind": "hybrid", "image_shape": (1, 8, 8)}, "at least 16 x 16"),

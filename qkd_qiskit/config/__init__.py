@@ -1,0 +1,54 @@
+"""Settings: TOML and options to frozen, validated values; for an unknown key the nearest known one is named."""
+
+from qkd_qiskit.config.backend import BackendSettings, MitigationSettings, NoiseSettings
+from qkd_qiskit.config.job import (
+    AxisSettings,
+    AxisValue,
+    ConditionSettings,
+    ConditionValue,
+    EvaluationSettings,
+    JobSettings,
+    StudySettings,
+)
+from qkd_qiskit.config.reading import merge, parse_assignments, validate
+from qkd_qiskit.config.run import (
+    LOSS_CONSTANTS,
+    PRESETS,
+    STUDENT_CONSTANTS,
+    STUDENT_DEFAULTS,
+    DataSettings,
+    DistillationSettings,
+    Settings,
+    StudentSettings,
+    TeacherSettings,
+    TrainingSettings,
+)
+from qkd_qiskit.config.sections import LARGEST_SEED, MOST_SHOTS
+
+__all__ = [
+    "LARGEST_SEED",
+    "LOSS_CONSTANTS",
+    "MOST_SHOTS",
+    "PRESETS",
+    "STUDENT_CONSTANTS",
+    "STUDENT_DEFAULTS",
+    "AxisSettings",
+    "AxisValue",
+    "BackendSettings",
+    "ConditionSettings",
+    "ConditionValue",
+    "DataSettings",
+    "DistillationSettings",
+    "EvaluationSettings",
+    "JobSettings",
+    "MitigationSettings",
+    "NoiseSettings",
+    "Settings",
+    "StudentSettings",
+    "StudySettings",
+    "TeacherSettings",
+    "TrainingSettings",
+    "merge",
+    "parse_assignments",
+    "validate",
+]

@@ -1,0 +1,116 @@
+"""Settings of a place where a circuit can run: one `backends/*.toml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from qkd_qiskit.config.sections import LARGEST_SEED, MOST_SHOTS, Section
+
+Flip = Annotated[float, Field(ge=0, lt=0.5)]
+"""Probability of reading a bit wrongly."""
+
+
+class NoiseSettings(Section):
+    """A noise model by numbers; see `qkd_qiskit.execution.noise.NoiseNumbers`."""
+
+    depolarizing_1q: float = Field(default=0.0, ge=0, le=1)
+    depolarizing_2q: float = Field(default=0.0, ge=0, le=1)
+    readout: Flip | tuple[Flip, Flip] = 0.0
+    t1_us: float = Field(default=0.0, ge=0)
+    t2_us: float = Field(default=0.0, ge=0)
+    gate_time_1q_ns: float = Field(default=60.0, gt=0)
+    gate_time_2q_ns: float = Field(default=660.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check_times(self) -> NoiseSettings:
+        if self.t2_us and not self.t1_us:
+            raise ValueError("t2_us needs t1_us as well")
+        if self.t2_us > 2 * self.t1_us:
+            raise ValueError(f"t2_us is at most 2 t1_us = {2 * self.t1_us:g}, physics says")
+        return self
+
+
+class MitigationSettings(Section):
+    """Error suppression and mitigation; what is not given is up to `resilience_level`.
+
+    Attributes:
+        readout: learn readout errors and divide them out (TREX).
+        measure_twirling: randomise measurements.
+        gate_twirling: randomise two-qubit gates.
+        dynamical_decoupling: pulses on idle qubits, `XX`, `XpXm` or `XY4`; none if empty.
+        zne: extrapolate to zero noise.
+        zne_factors: the noise levels that are run.
+        zne_extrapolator: `linear`, `exponential`, `double_exponential` or `polynomial_degree_2` and so on; where
+            it does not fit a value, `linear` is taken.
+        zne_amplifier: `gate_folding`, `gate_folding_front`, `gate_folding_back`; or `pea`, which learns noise.
+        pec: learn the gates' noise and cancel it probabilistically.
+        pec_max_overhead: how many times more executions cancelling may take; what would need more is cancelled in part.
+        layers_to_learn: layers of two-qubit gates whose noise `pec` and `pea` learn at most, in the evaluation's job.
+    """
+
+    readout: bool | None = None
+    measure_twirling: bool | None = None
+    gate_twirling: bool | None = None
+    dynamical_decoupling: Literal["", "XX", "XpXm", "XY4"] = ""
+    zne: bool | None = None
+    zne_factors: tuple[float, ...] = (1, 3, 5)
+    zne_extrapolator: str = "exponential"
+    zne_amplifier: Literal["gate_folding", "gate_folding_front", "gate_folding_back", "pea"] = "gate_folding"
+    pec: bool = False
+    pec_max_overhead: float = Field(default=100.0, ge=1)
+    layers_to_learn: int = Field(default=4, ge=1)
+
+
+class BackendSettings(Section):
+    """A place where a circuit can run: one `backends/*.toml`.
+
+    Attributes:
+        name: what the user types after `--backend`.
+        kind: `aer` (simulator), `fake` (a device's stored snapshot, simulated) or `ibm` (the account's device).
+        description: one line for `qkd-qiskit backends`.
+        device: the device whose circuit and calibration are used (`fake_brisbane`, `ibm_brisbane`); none if empty.
+        noise: for `aer`, a fake device's name or a table of numbers; no noise if empty.
+        noise_scale: multiplies error rates and divides T1 and T2.
+        shots: measurements a sample; 0 is exact (simulators only).
+        mode: `auto`, `session`, `batch` or `job` (`ibm` only).
+        resilience_level: of Runtime's Estimator, 0 to 2 (`ibm` only).
+        mitigation: of Runtime's Estimator, in more detail (`ibm` only).
+        sentinels: samples that are measured again at the end, so that drift shows; at most one for 20 samples, 0 for
+            none (`ibm` only).
+        max_qpu_seconds: QPU seconds that an evaluation may cost, all its jobs together (`ibm` only).
+        executions_per_job: a job with more circuit executions is split (`ibm` only).
+        settle_seconds: how long a job that may exist is looked for before it is submitted again (`ibm` only).
+        outage_seconds: how long a service that does not answer is put up with (`ibm` only).
+        wait_hours: how long to wait for a result before giving up waiting; the job is not cancelled (`ibm` only).
+        layouts: transpiler seeds that are tried.
+        optimization_level: the transpiler's, 0 to 3.
+        transpile_seed: the first transpiler seed.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    kind: Literal["aer", "fake", "ibm"]
+    description: str = ""
+    device: str = ""
+    noise: str | NoiseSettings = ""
+    noise_scale: float = Field(default=1.0, ge=0, le=1000)
+    shots: int = Field(default=0, ge=0, le=MOST_SHOTS)
+    mode: Literal["auto", "session", "batch", "job"] = "auto"
+    resilience_level: Literal[0, 1, 2] = 0
+    mitigation: MitigationSettings = MitigationSettings()
+    sentinels: int = Field(default=2, ge=0, le=100)
+    max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
+    executions_per_job: int = Field(default=10_000_000, ge=1)
+    settle_seconds: float = Field(default=60.0, ge=0)
+    outage_seconds: float = Field(default=1800.0, ge=0)
+    wait_hours: float = Field(default=24.0, gt=0)
+    layouts: int = Field(default=16, ge=1, le=1000)
+    optimization_level: Literal[0, 1, 2, 3] = 3
+    transpile_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+
+    @model_validator(mode="after")
+    def _check_noise(self) -> BackendSettings:
+        if self.kind == "aer" and not self.noise and self.noise_scale != 1:
+            raise ValueError("noise_scale has nothing to scale; give noise as well, or --backend aer_noisy")
+        return self

@@ -128,7 +128,7 @@ def test_a_pca_of_more_components_than_samples_is_refused_by_its_labels() -> Non
     pca = {"label": "pca", "student": {"reduction": "pca", "qubits": 6}}
     axes = [{"name": "reduction", "values": [{"label": "linear"}, pca]}]
     settings = {"data": {"classes": "0-2", "train_per_class": 20}}
-    words = "reduction pca: a PCA of 64 components can't be fitted to 60 .* train_per_class to 22"
+    words = "reduction pca: a PCA of 64 components can't be fitted to 60 .*train_per_class to 22"
     with pytest.raises(ConfigurationError, match=words):
         expand(job(axes=axes, study={}, train=settings), "job")
     assert len(expand(job(axes=axes, study={}, train={"data": {"classes": "0-2", "train_per_class": 22}}), "job")) == 2

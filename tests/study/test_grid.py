@@ -124,6 +124,16 @@ def test_unknown_keys_and_bad_seeds_are_refused(content: dict[str, Any], words: 
         validate(JobSettings, content, "job")
 
 
+def test_a_pca_of_more_components_than_samples_is_refused_by_its_labels() -> None:
+    pca = {"label": "pca", "student": {"reduction": "pca", "qubits": 6}}
+    axes = [{"name": "reduction", "values": [{"label": "linear"}, pca]}]
+    settings = {"data": {"classes": "0-2", "train_per_class": 20}}
+    words = "reduction pca: a PCA of 64 components can't be fitted to 60 .*train_per_class to 22"
+    with pytest.raises(ConfigurationError, match=words):
+        expand(job(axes=axes, study={}, train=settings), "job")
+    assert len(expand(job(axes=axes, study={}, train={"data": {"classes": "0-2", "train_per_class": 22}}), "job")) == 2
+
+
 def test_a_part_of_a_study_can_be_chosen() -> None:
     cells = expand(job(study={"seeds": [0, 2, 5]}), "job")
     kept = select(cells, only=["teacher=lenet", "qubits=2"], seeds="1-5")

@@ -106,7 +106,10 @@ def _split(item: dict[str, Any], items: Sequence[dict[str, Any]], last: str = ""
     """Cut a label into the title of its drawing (the first axis, if there are two or more) and the rest."""
     labels = item["labels"]
     first = next(iter(labels), None)
-    if first is None or (len(labels) < 2 and not last) or len({str(other["labels"].get(first)) for other in items}) < 2:
+    titles = {str(other["labels"].get(first)) for other in items}
+    different = {str(other["labels"]) for other in items}
+    alone = len(labels) < 2 and (not last or len({other.get("compared") for other in items}) < 2)
+    if first is None or alone or not 1 < len(titles) < len(different):
         return "", " · ".join(filter(None, (describe_labels(labels), last))) or item["backend"]
     rest = {name: value for name, value in labels.items() if name != first}
     return describe_labels({first: labels[first]}), " · ".join(filter(None, (describe_labels(rest), last)))

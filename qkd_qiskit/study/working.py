@@ -15,6 +15,8 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
 from qkd_qiskit.exceptions import QkdError, RunError
+from qkd_qiskit.execution.compilation import CompiledCircuit
+from qkd_qiskit.execution.cost import circuit_duration, estimate_qpu_seconds
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.files import read_json
 from qkd_qiskit.listening import Listener
@@ -139,19 +141,25 @@ def evaluate_cell(folder: Path, cell: Cell, units: list[EvaluationUnit]) -> None
             values = placed.student.parameter_values(images.pixels)
             logical[unit.samples] = images.labels.numpy(), values, noiseless_values(placed.logical, values)
         labels, values, ideal = logical[unit.samples]
-        measured = _measure(placed, unit, values)
+        place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
+        compiled = _compile(placed, place)
+        measured = measure_fast(place, compiled, values, placed.seed)
         content = describe_outcome(cell, unit, training, placed.student.classify(measured), labels)
         slope, scatter = contraction_and_scatter(measured, ideal)
         content |= {"contraction": slope, "scatter": scatter, "evaluation_seconds": time.perf_counter() - began}
-        write_outcome(folder, content)
+        write_outcome(folder, {**content, **_describe_device(place, compiled, len(labels))})
 
 
-def _measure(placed: PlacedStudent, unit: EvaluationUnit, values: np.ndarray) -> np.ndarray:
-    place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
-    return measure_fast(place, _compile(placed, place), values, placed.seed)
+def _describe_device(place: Place, compiled: CompiledCircuit, samples: int) -> dict[str, Any]:
+    """Say which snapshot the noise is of, and what it would cost on the device that a fake one stands for."""
+    facts: dict[str, Any] = {"calibration": {"device": place.device, "date": place.calibration(())["date"]}}
+    if place.settings.kind == "fake" and place.target is not None and place.settings.shots:
+        duration = circuit_duration(compiled.isa.circuit, compiled.measured_qubits, place.target)
+        facts["qpu_seconds_estimated"] = estimate_qpu_seconds(samples * place.settings.shots, duration)
+    return facts
 
 
-def _compile(placed: PlacedStudent, place: Place) -> Any:
+def _compile(placed: PlacedStudent, place: Place) -> CompiledCircuit:
     """Return the circuit for a place: the one that was trained if it can run there, else one compiled anew."""
     if place.target is None and not placed.compiled.device:
         return placed.compiled

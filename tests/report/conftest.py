@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,19 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> SyntheticRun:
     run.add_evaluation()
     run.add_evaluation("fake_y", shots=0)
     return run
+
+
+@pytest.fixture
+def make_run() -> Callable[..., SyntheticRun]:
+    """Write a finished run with an evaluation into a folder."""
+
+    def make(path: Path, **settings: object) -> SyntheticRun:
+        run = SyntheticRun(path)
+        run.add_settings(**settings)
+        run.add_training()
+        if settings.get("teacher") == {"name": "none"}:
+            run.add_epochs(distillation=0.0)
+        run.add_evaluation()
+        return run
+
+    return make

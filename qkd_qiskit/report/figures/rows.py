@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qkd_qiskit.report.figures.canvas import DEVICE, FAINT, IDEAL, INK, SURFACE, Panel, render
+from qkd_qiskit.report.figures.canvas import DEVICE, FAINT, IDEAL, INK, SURFACE, Panel, render, write_points
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _finish(axes: Axes, rows: Sequence[Row], difference: bool) -> None:
     axes.spines["left"].set_visible(False)
     if difference:
         axes.axvline(0, color=FAINT, lw=1.2, zorder=1)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "−").replace("+0", "0"))
+        axes.xaxis.set_major_formatter(lambda value, _: write_points(value))
         axes.set_xlabel("difference of test accuracy, percentage points, paired by seed")
     else:
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")

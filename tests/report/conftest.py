@@ -110,10 +110,10 @@ class SyntheticRun:
             "noiseless_logits": noiseless_logits,
             "labels": labels,
         }
-        self._write_evaluation(name, arrays, shots, kind)
+        self.write_evaluation(name, arrays, shots, kind)
         return arrays
 
-    def _write_evaluation(self, name: str, arrays: dict[str, np.ndarray], shots: int, kind: str) -> None:
+    def write_evaluation(self, name: str, arrays: dict[str, np.ndarray], shots: int, kind: str) -> None:
         folder = f"evaluations/{name}-0123456789ab"
         right, ideal = (arrays[key].argmax(1) == arrays["labels"] for key in ("logits", "noiseless_logits"))
         samples = len(right)

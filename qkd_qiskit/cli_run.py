@@ -83,7 +83,7 @@ def _run_study(
     if options["workers"] and options["cluster"]:
         raise click.UsageError("--workers is for this machine, --cluster for another; give one of them")
     with open_purse(paying, None) as ledger:
-        from qkd_qiskit.pipeline.hardware import Spending
+        from qkd_qiskit.pipeline.spending import Spending
 
         purse = Spending(confirmed=confirmed, ledger=ledger, ask=ask_price)
         places = {"workers": options["workers"], "cluster": options["cluster"]}

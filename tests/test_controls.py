@@ -156,6 +156,8 @@ def test_the_papers_first_student_trains(workplace: Path) -> None:
     [
         (["--loss", "dist", "--batch-size", "1"], "give --batch-size 2 or more"),
         (["--loss", "dkd"], "'dkd' needs a teacher"),
+        (["--teacher", "selff"], "did you mean 'self'"),
+        (["--set", "teacher.epochs=3", "--set", "teacher.stop_epoch=4"], "stop_epoch is 4"),
         (["--set", "distillation.beta=2", "--teacher", "lenet"], "'kd' has no beta"),
         (["--loss", "ce", "--set", "distillation.temperature_end=2"], "'ce' has no temperature"),
     ],

@@ -25,9 +25,9 @@ WHERE = ["--backend", "ibm_manila", "--samples", "4", "--shots", "64"]
 def test_estimate_says_the_price_and_submits_nothing(run: Path, server: RuntimeServer) -> None:
     told = json.loads(call("estimate", str(run), *WHERE, "--json").stdout)
     price = told["price"]
-    assert (price["samples"], price["bases"], price["shots"], price["executions"]) == (4, 1, 64, 256)
+    assert (price["samples"], price["bases"], price["shots"], price["executions"]) == (4, 1, 64, 5 * 64)
     assert price["saving"] == 3, "two qubits have three parities, all measured in one basis"
-    assert price["seconds"] == pytest.approx(2 + 256 * (price["repetition_delay"] + price["circuit_seconds"]))
+    assert price["seconds"] == pytest.approx(2 + 5 * 64 * (price["repetition_delay"] + price["circuit_seconds"]))
     assert 1e-6 < price["circuit_seconds"] < 1e-4
     assert price["remaining"] == 600
     text = call("estimate", str(run), *WHERE).stdout
@@ -69,7 +69,7 @@ def test_every_job_has_a_longest_time_and_a_tag_of_its_own(run: Path, server: Ru
     assert len(set(tags)) == 2
     assert all(tag.startswith("qkd:") for tag in tags)
     assert result["qpu_seconds_charged"] == sum(job.quantum_seconds for job in server.jobs)
-    assert result["qpu_seconds_estimated"] == pytest.approx(4.07, abs=0.05)
+    assert result["qpu_seconds_estimated"] == pytest.approx(4.09, abs=0.03)
 
 
 def test_no_wait_then_jobs_then_resume(run: Path, server: RuntimeServer, clock: FastClock) -> None:

@@ -60,8 +60,11 @@ class TeacherSettings(Section):
     """The classical network that is distilled.
 
     Attributes:
-        name: `lenet`, `alexnet`, `ensemble`, `none`, or a file.
+        name: `lenet`, `alexnet`, `ensemble`, `none`, a file, or `self`: the same student, trained without a teacher
+            from other initial weights, in the way the student is; of the settings below only `seed` then counts.
         epochs: of its own training; its usual number if not given.
+        stop_epoch: stop after this epoch of the usual schedule and take its weights; else the best epoch's are taken.
+        train_per_class: its training images of each class; all if not given.
         batch_size: images a step.
         learning_rate: Adam's largest; its usual one if not given.
         seed: decides its weights, apart from the student's seed: students with the same split share one teacher (give
@@ -70,6 +73,8 @@ class TeacherSettings(Section):
 
     name: str = "lenet"
     epochs: int | None = Field(default=None, ge=1)
+    stop_epoch: int | None = Field(default=None, ge=1)
+    train_per_class: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=1, le=1_000_000)
     learning_rate: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)

@@ -162,6 +162,52 @@ def iterate_epochs(
         }
 
 
+def train_to_best(
+    student: nn.Module,
+    plan: TrainingPlan,
+    objective: Objective,
+    train: Images,
+    validation: Images,
+    *,
+    teacher_logits: torch.Tensor | None = None,
+    report: Report | None = None,
+    follow: Report | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Train a student in memory and leave it at its best epoch on the validation images.
+
+    Args:
+        student: changed in place.
+        plan: how to train.
+        objective: what to minimise.
+        train: images that are learnt from.
+        validation: images that only choose the best epoch.
+        teacher_logits: `(N, K)` for `train`, if the objective needs them.
+        report: told after each step, see `iterate_epochs`.
+        follow: told after each epoch.
+
+    Returns:
+        The metrics of all epochs, and those of the best one.
+    """
+    state, history = TrainingState.start(student, plan), []
+    best: dict[str, Any] = {}
+    weights = student.state_dict()
+    for facts in iterate_epochs(
+        state, plan, objective, train, validation, teacher_logits=teacher_logits, report=report
+    ):
+        history.append(facts)
+        if follow:
+            follow(facts)
+        if not best or rank_epoch(facts) > rank_epoch(best):
+            best, weights = facts, {name: weight.clone() for name, weight in student.state_dict().items()}
+    student.load_state_dict(weights)
+    return history, best
+
+
+def rank_epoch(facts: dict[str, Any]) -> tuple[float, float]:
+    """Order epochs: higher validation accuracy first, then lower validation loss."""
+    return facts["validation_accuracy"], -facts["validation_loss"]
+
+
 def _train_epoch(
     state: TrainingState,
     plan: TrainingPlan,

@@ -20,8 +20,8 @@ from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.evaluation import evaluate_run
-from qkd_qiskit.pipeline.hardware import Spending
 from qkd_qiskit.pipeline.reporting import report_if_possible
+from qkd_qiskit.pipeline.spending import Spending
 from qkd_qiskit.pipeline.training import train_run
 from qkd_qiskit.runs import ROOT, RunDirectory
 from qkd_qiskit.shipped import find_file, list_files, read_toml

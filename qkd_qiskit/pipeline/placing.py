@@ -12,7 +12,7 @@ from qiskit_aer.noise import NoiseModel
 from qkd_qiskit.classical.datasets import DATASETS
 from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.classical.reduction import REDUCTIONS, fit_reduction
-from qkd_qiskit.classical.teachers import find_teacher
+from qkd_qiskit.classical.teachers import check_stop, find_teacher
 from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
 from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import SCHEDULES, device_of
@@ -260,9 +260,9 @@ def _check_student(chosen: StudentSettings) -> None:
     """
     blueprint = _draw_blueprint(chosen, (1, 28, 28), 2)
     circuit = blueprint.build_circuit()
-    build_head(chosen.head, chosen.qubits, len(circuit.observables), blueprint.num_classes)
+    head = build_head(chosen.head, chosen.qubits, len(circuit.observables), blueprint.num_classes)
     in_circuit = len(circuit.weight_params) if chosen.layer != "frozen" else 0
-    if not in_circuit and chosen.kind == "qnn" and chosen.reduction != "linear" and chosen.head != "affine":
+    if not in_circuit and chosen.kind == "qnn" and chosen.reduction != "linear" and not [*head.parameters()]:
         raise ConfigurationError(
             f"nothing in this student is trained: reduction {chosen.reduction} and head {chosen.head} have no weights, "
             "and the circuit has none or is frozen; give --head affine, or --reduction linear"
@@ -287,8 +287,10 @@ def check_settings(settings: Settings) -> None:
     ):
         choose(kind, name, choices)
     choose("data set", settings.data.dataset, DATASETS)
-    if settings.teacher.name != "none":
+    if settings.teacher.name not in ("none", "self"):
         find_teacher(settings.teacher.name)
+    if settings.teacher.stop_epoch and settings.teacher.epochs:
+        check_stop(settings.teacher.stop_epoch, settings.teacher.epochs)
     check_device(settings.training.device)
     check_control(chosen, settings.backend)
     _check_student(chosen)

@@ -24,6 +24,7 @@ from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.memory import remember
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
+from qkd_qiskit.pipeline.self_teaching import build_self_teacher
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.student import StudentBlueprint
 from qkd_qiskit.runs import CHART, RunDirectory, describe_environment
@@ -72,8 +73,9 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
     listener.say(
         f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; {circuit}"
     )
-    teacher, logits = _load_teacher(settings, dataset, listener)
     objective = replace(make_objective(settings), num_classes=dataset.num_classes)
+    teacher = _load_teacher(settings, dataset, placed, listener) if objective.needs_teacher else None
+    logits = teacher.logits(dataset.train) if teacher else None
     return Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
 
 
@@ -81,11 +83,10 @@ def _compile(
     run: RunDirectory, blueprint: StudentBlueprint, place: Place
 ) -> tuple[StudentCircuit, CompiledCircuit | None]:
     """Compile the student's circuit, or read the one that the run has; a classical control has none."""
-    logical = blueprint.build_circuit()
     if blueprint.layer == "classical":
-        return logical, None
+        return blueprint.build_circuit(), None
     if run.last.exists() or run.best.exists():
-        return load_circuits(run.circuits, logical)
+        return load_circuits(run.circuits, blueprint.build_circuit())
     logical, compiled = compile_blueprint(blueprint, place)
     save_circuits(run.circuits, logical, compiled)
     return logical, compiled
@@ -119,12 +120,19 @@ def compile_blueprint(blueprint: StudentBlueprint, place: Place) -> tuple[Studen
 def prepare_teacher(settings: Settings, listener: Listener) -> None:
     """Train a run's teacher and compute its logits, unless the cache has them: students may then start side by side.
 
+    A run that teaches itself (`self`) is left alone: no other run shares its teacher.
+
     Raises:
         ConfigurationError: a name is unknown.
         DataError: images or a teacher's file are missing or damaged.
     """
+    if settings.teacher.name == "self" or not make_objective(settings).needs_teacher:
+        return
     with torch_threads(settings.training.threads):
-        _load_teacher(settings, load_data(settings, listener), listener)
+        dataset = load_data(settings, listener)
+        teacher = _build_named_teacher(settings, dataset, listener)
+        teacher.accuracy(dataset.test)
+        teacher.logits(dataset.train)
 
 
 def make_plan(settings: Settings) -> TrainingPlan:
@@ -152,11 +160,12 @@ def load_data(settings: Settings, listener: Listener) -> Dataset:
     seed = settings.seed if data.split_seed is None else data.split_seed
     dataset = remember(
         "data",
-        (data, seed, os.environ.get("QKD_DATA_DIR")),
+        (data, seed, settings.teacher.train_per_class, os.environ.get("QKD_DATA_DIR")),
         lambda: load_dataset(
             data.dataset,
             classes=data.classes,
             train_per_class=data.train_per_class,
+            teacher_per_class=settings.teacher.train_per_class,
             validation_per_class=data.validation_per_class,
             test_per_class=data.test_per_class,
             validation_fraction=data.validation_fraction,
@@ -174,32 +183,36 @@ def _parts(dataset: Dataset) -> dict[str, Images]:
     return {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
 
 
-def _load_teacher(
-    settings: Settings, dataset: Dataset, listener: Listener
-) -> tuple[Teacher | None, torch.Tensor | None]:
-    if not make_objective(settings).needs_teacher:
-        return None, None
+def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent, listener: Listener) -> Teacher:
+    if settings.teacher.name == "self":
+        teacher = build_self_teacher(settings, dataset, placed, make_plan(settings), listener)
+    else:
+        teacher = _build_named_teacher(settings, dataset, listener)
+    correct, total = teacher.accuracy(dataset.test)
+    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
+    return teacher
+
+
+def _build_named_teacher(settings: Settings, dataset: Dataset, listener: Listener) -> Teacher:
     chosen = settings.teacher
 
     def heard(event: dict[str, Any]) -> None:
         listener.progress(f"teacher {chosen.name}", event["epoch"], event["epochs"])
 
-    teacher = remember(
+    return remember(
         "teacher",
         (chosen, dataset, torch.get_num_threads(), os.environ.get("QKD_CACHE_DIR")),
         lambda: build_teacher(
             chosen.name,
             dataset,
             epochs=chosen.epochs,
+            stop_epoch=chosen.stop_epoch,
             batch_size=chosen.batch_size,
             learning_rate=chosen.learning_rate,
             seed=chosen.seed,
             progress=heard,
         ),
     )
-    correct, total = teacher.accuracy(dataset.test)
-    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
-    return teacher, teacher.logits(dataset.train)
 
 
 def record_environment(

@@ -18,7 +18,14 @@ from qkd_qiskit.config import (
 )
 from qkd_qiskit.distillation.checkpoints import load_checkpoint, restore_state, restore_student, save_checkpoint
 from qkd_qiskit.distillation.losses import Objective
-from qkd_qiskit.distillation.training import TrainingPlan, TrainingState, iterate_epochs, predict
+from qkd_qiskit.distillation.training import (
+    TrainingPlan,
+    TrainingState,
+    iterate_epochs,
+    predict,
+    rank_epoch,
+    train_to_best,
+)
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError, RunError
 from qkd_qiskit.files import append_json_line, read_json, write_json
 from qkd_qiskit.listening import Listener
@@ -78,17 +85,17 @@ def train(
     logits = teacher.logits(dataset.train) if teacher and objective.needs_teacher else None
     if placed.compilation is not None:
         probe(placed, dataset.train.pixels[:4])
-    state, history, best = TrainingState.start(placed.student, plan), [], None
-    listener = listener or Listener()
-    for facts in iterate_epochs(
-        state, plan, objective, dataset.train, dataset.validation, teacher_logits=logits, report=listener.step
-    ):
-        history.append(facts)
-        listener.epoch(facts, plan.epochs)
-        if best is None or _rank(facts) > _rank(best[0]):
-            best = (facts, {name: weight.clone() for name, weight in placed.student.state_dict().items()})
-    if best:
-        placed.student.load_state_dict(best[1])
+    follower = listener or Listener()
+    history, _ = train_to_best(
+        placed.student,
+        plan,
+        objective,
+        dataset.train,
+        dataset.validation,
+        teacher_logits=logits,
+        report=follower.step,
+        follow=lambda facts: follower.epoch(facts, plan.epochs),
+    )
     return history
 
 
@@ -109,11 +116,6 @@ def _plan_in_memory(placed: PlacedStudent, given: dict[str, Any], seed: int) -> 
     check_batch_size(training.batch_size, placed.student.blueprint)
     fields = ("epochs", "batch_size", "learning_rate", "schedule", "clip", "weight_decay")
     return TrainingPlan(**{name: getattr(training, name) for name in fields}, seed=seed)
-
-
-def _rank(facts: dict[str, Any]) -> tuple[float, float]:
-    """Order epochs: higher validation accuracy first, then lower validation loss."""
-    return facts["validation_accuracy"], -facts["validation_loss"]
 
 
 def train_run(
@@ -192,7 +194,7 @@ def _train_locked(run: RunDirectory, settings: Settings, listener: Listener) -> 
         report=listener.step,
     )
     for facts in epochs:
-        if best is None or _rank(facts) > _rank(best):
+        if best is None or rank_epoch(facts) > rank_epoch(best):
             best = facts
             save_checkpoint(run.best, state, {"best": best, "newest": facts})
         append_json_line(run.metrics, facts)  # before `last`: a line too many is taken back on resuming

@@ -16,9 +16,9 @@ from qkd_qiskit.exceptions import ConfigurationError, InterruptedRunError, QkdEr
 from qkd_qiskit.files import digest_of, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.evaluation import evaluate_run
-from qkd_qiskit.pipeline.hardware import Spending
 from qkd_qiskit.pipeline.jobs import read_job
 from qkd_qiskit.pipeline.reporting import report_if_possible
+from qkd_qiskit.pipeline.spending import Spending
 from qkd_qiskit.runs import RunDirectory
 from qkd_qiskit.study.cluster import check_workers, open_cluster, spread_over
 from qkd_qiskit.study.grid import expand, select

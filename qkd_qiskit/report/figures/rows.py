@@ -46,7 +46,10 @@ def draw_rows(name: str, words: str, rows: Sequence[Row], *, difference: bool, t
             for mark in row.marks:
                 _draw_mark(axes, height + (0.09 if mark.open else -0.13) * (len(row.marks) > 1), mark, difference)
             edge = ("axes fraction", "data")
-            axes.annotate(row.label, (0, height), (0, 12), edge, "offset points", fontsize=9, weight="bold")
+            axes.annotate(
+                row.label, (0, height), (0, 12), edge, "offset points", fontsize=9, weight="bold",
+                bbox={"fc": SURFACE, "ec": "none", "pad": 0.8},
+            )  # fmt: skip
             axes.annotate(
                 _write(row.marks[-1].numbers["mean"], difference), (1.02, height), xycoords=edge, va="center",
                 weight="bold",

@@ -12,7 +12,7 @@ from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeLagosV2, FakeManilaV2
 
 from qkd_qiskit.execution.aer import evaluate_on_aer
-from qkd_qiskit.execution.devices import open_fake
+from qkd_qiskit.execution.fakes import open_fake
 from qkd_qiskit.execution.noise import NoiseNumbers, crop_target, device_noise, numbers_noise
 from qkd_qiskit.quantum.circuit import StudentCircuit
 

@@ -95,7 +95,9 @@ def track(listener: Listener, name: str) -> Listener:
     try:
         import_module(module)
     except ImportError as error:
-        raise ConfigurationError(f"--track {name} needs the package {name}; pip install 'qkd_qiskit[{name}]'") from error
+        raise ConfigurationError(
+            f"--track {name} needs the package {name}; pip install 'qkd_qiskit[{name}]'"
+        ) from error
     return TrackedListener(listener, name, build)
 
 

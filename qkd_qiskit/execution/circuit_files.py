@@ -56,7 +56,10 @@ def load_circuits(path: Path, template: StudentCircuit) -> tuple[StudentCircuit,
         circuit, isa = qpy.load(stream)
     logical = adopt_parameters(template, circuit, path)
     compiled = lay_out(
-        adopt_parameters(template, isa, path), tuple(facts["measured_qubits"]), facts["device"], IsaMetrics(**facts["metrics"])
+        adopt_parameters(template, isa, path),
+        tuple(facts["measured_qubits"]),
+        facts["device"],
+        IsaMetrics(**facts["metrics"]),
     )
     check_equivalence(logical, compiled)
     return logical, compiled

@@ -174,7 +174,9 @@ def load_export(folder: str | Path, *, device: str = "cpu") -> PlacedStudent:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.exists():
-        raise RunError(f"{folder} is not an export (no {MANIFEST}); make one with `qkd-qiskit export RUN --out {folder}`")
+        raise RunError(
+            f"{folder} is not an export (no {MANIFEST}); make one with `qkd-qiskit export RUN --out {folder}`"
+        )
     facts = read_json(path)
     found = facts.get("format") if isinstance(facts, dict) else None
     if found != FORMAT:

@@ -22,6 +22,7 @@ from qkd_qiskit.execution.compilation import CompiledCircuit, digest_circuit
 from qkd_qiskit.execution.cost import circuit_duration, estimate_qpu_seconds
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.execution.profiles import resolve_backend
+from qkd_qiskit.execution.simulated_mitigation import check_simulated_mitigation, evaluate_mitigated, is_mitigated
 from qkd_qiskit.files import read_json, write_atomically, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.hardware import Collected, HardwareEvaluation, Pending, Spending, name_evaluation
@@ -82,7 +83,7 @@ def resolve_shots(settings: BackendSettings, shots: int | None) -> BackendSettin
     """Lay the user's number of shots over the backend's own.
 
     Raises:
-        ConfigurationError: fewer than one, or none on hardware.
+        ConfigurationError: fewer than one, none on hardware, or mitigation that a simulator hasn't.
     """
     if shots is not None and shots < 1:
         raise ConfigurationError(
@@ -90,7 +91,9 @@ def resolve_shots(settings: BackendSettings, shots: int | None) -> BackendSettin
         )
     if shots is not None:
         settings = validate(BackendSettings, {**settings.model_dump(), "shots": shots}, "--shots")
-    if settings.kind == "ibm" and not settings.shots:
+    if settings.kind != "ibm":
+        check_simulated_mitigation(settings)
+    elif not settings.shots:
         raise ConfigurationError(f"{settings.name} can't give exact values; give --shots 1024, say")
     return settings
 
@@ -111,16 +114,19 @@ def _open_simulator(
 def measure_on_simulator(
     place: Place, compiled: CompiledCircuit, parameter_values: np.ndarray, seed: int, listener: Listener
 ) -> Measured:
-    """Run on Aer, with the place's noise, exactly or counting."""
-    values, errors = evaluate_on_aer(
-        compiled.cropped,
-        parameter_values,
-        noise_model=place.noise(compiled.physical_qubits),
-        shots=place.settings.shots or None,
-        seed=seed,
-        report=lambda done, total: listener.progress(f"evaluating on {place.settings.name}", done, total),
-    )
-    return Measured(values, errors)
+    """Run on Aer, with the place's noise and mitigation, exactly or counting."""
+    settings = place.settings
+    how: dict[str, Any] = {
+        "noise_model": place.noise(compiled.physical_qubits),
+        "shots": settings.shots or None,
+        "seed": seed,
+        "report": lambda done, total: listener.progress(f"evaluating on {settings.name}", done, total),
+    }
+    if is_mitigated(settings):
+        mitigated = evaluate_mitigated(compiled.cropped, parameter_values, settings.mitigation, **how)
+        facts = {"mitigation": {"readout": bool(settings.mitigation.readout), "zne_factors": list(mitigated.factors)}}
+        return Measured(mitigated.values, mitigated.errors, facts=facts, executions=mitigated.executions)
+    return Measured(*evaluate_on_aer(compiled.cropped, parameter_values, **how))
 
 
 def _measured(collected: Collected) -> Measured:

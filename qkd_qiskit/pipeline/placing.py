@@ -22,6 +22,7 @@ from qkd_qiskit.execution.compilation import CompiledCircuit
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.execution.engines import build_quantum_layer
 from qkd_qiskit.execution.profiles import resolve_backend
+from qkd_qiskit.execution.simulated_mitigation import is_mitigated
 from qkd_qiskit.quantum import student as students
 from qkd_qiskit.quantum.ansatz import ANSAETZE
 from qkd_qiskit.quantum.circuit import StudentCircuit
@@ -201,8 +202,14 @@ def open_training_place(settings: BackendSettings, num_qubits: int) -> Place:
     """Open a backend to train on.
 
     Raises:
-        ConfigurationError: it is real hardware. A simulator's shots count in evaluation only: training is exact.
+        ConfigurationError: it is real hardware, or values are to be mitigated. A simulator's shots count in evaluation
+            only: training is exact.
     """
+    if settings.kind != "ibm" and is_mitigated(settings):
+        raise ConfigurationError(
+            "training sees the noise itself: mitigation is for evaluation; leave backend.mitigation out, and give it to "
+            "evaluate --set mitigation.readout=true"
+        )
     if settings.kind == "ibm":
         raise ConfigurationError(
             f"training on {settings.name} would need thousands of paid jobs; train with --backend aer_noisy (add "

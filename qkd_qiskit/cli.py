@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from qkd_qiskit._version import __version__
-from qkd_qiskit.cli_evaluate import estimate, evaluate, show_evaluation
+from qkd_qiskit.cli_evaluate import estimate, evaluate
 from qkd_qiskit.cli_export import export
 from qkd_qiskit.cli_jobs import doctor, jobs
-from qkd_qiskit.cli_shared import open_followers, percent, shared_options, track_option
+from qkd_qiskit.cli_run import run_command
+from qkd_qiskit.cli_shared import open_followers, shared_options, show_training, track_option
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError
 
 EXIT_CODES = """
@@ -77,7 +78,7 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--train-per-class": ("data.train_per_class", int, "The student's training images of each class.  [all]"),
     "--test-per-class": ("data.test_per_class", int, "Test images of each class.  [all]"),
     "--data-dir": ("data.data_dir", str, "Folder with the images, in torchvision's layout.  [$QKD_DATA_DIR]"),
-    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, none, or a .safetensors or .pt file.  [lenet]"),
+    "--teacher": ("teacher.name", str, "lenet, alexnet, ensemble, self, none, or a .safetensors or .pt file.  [lenet]"),
     "--student": ("student.kind", str, "qnn, or hybrid (the paper's v1 student).  [qnn]"),
     "--qubits": ("student.qubits", int, "Qubits.  [4]"),
     "--ansatz": (
@@ -108,9 +109,21 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
         "parities (all Z-strings), z (one a qubit) or projectors (all bit strings).  [parities]",
     ),
     "--head": ("student.head", str, "affine or paper.  [affine]"),
-    "--loss": ("distillation.loss", str, "kd, ce or paper.  [kd with a teacher, else ce]"),
-    "--temperature": ("distillation.temperature", float, "Softens teacher and student.  [4, hybrid 1.5]"),
-    "--alpha": ("distillation.alpha", float, "Weight of the teacher's term: (1-alpha) CE + alpha T^2 KL.  [0.9]"),
+    "--loss": (
+        "distillation.loss",
+        str,
+        "kd, ce, paper, dkd, dist, logit_std, rkd or label_smoothing.  [kd with a teacher, else ce]",
+    ),
+    "--temperature": (
+        "distillation.temperature",
+        float,
+        "Softens teacher and student: 4 for kd, 1.5 if hybrid.  [the loss's own]",
+    ),
+    "--alpha": (
+        "distillation.alpha",
+        float,
+        "Weight of the teacher's term, (1-alpha) CE + alpha T^2 KL for kd: 0.9.  [the loss's own]",
+    ),
     "--epochs": ("training.epochs", int, "Passes over the training images.  [60]"),
     "--batch-size": ("training.batch_size", int, "Images a step.  [32, hybrid 16]"),
     "--lr": ("training.learning_rate", float, "Adam's largest learning rate.  [0.02, hybrid 0.003]"),
@@ -131,7 +144,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.option("--backend", default="aer", show_default=True, help="Where the circuit runs: see `qkd-qiskit backends`.")
 @_train_options
-@click.option("--preset", help="Named settings; `paper`: the paper's loss exactly as its code has it.")
+@click.option("--preset", help="Named settings: paper (the paper's loss), paper_v1 (its v1 as coded) or corrected.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. training.clip=0.5.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<made up from settings and time>]")
 @click.option(
@@ -168,7 +181,7 @@ def train(
             {**content, "backend": backend}, preset=preset, assignments=assignments, source="command line"
         )
         result = train_run(settings, out, listener=listener)
-    _show_training(result, as_json)
+    show_training(result, as_json)
 
 
 def _nest(options: dict[str, Any]) -> dict[str, Any]:
@@ -196,59 +209,6 @@ def _resume(name: str, out: Path | None, listener: Any) -> dict[str, Any]:
 
     run = find_run(name or (str(out) if out else None), finished=False)
     return train_run(run.settings(), run.path, resume=True, listener=listener)
-
-
-def _show_training(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(result))
-        return
-    from qkd_qiskit.console import describe_seconds, show_facts
-
-    teacher = result["teacher_test_accuracy"]
-    show_facts(
-        f"trained {result['run']}",
-        {
-            "test accuracy": percent(result["test_accuracy"], result["test_counts"]),
-            "validation accuracy": percent(result["validation_accuracy"], result["validation_counts"]),
-            "teacher": "none" if teacher is None else percent(teacher, result["teacher_test_counts"]),
-            "epochs": f"{result['epochs']}, best {result['best_epoch']}",
-            "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
-        },
-    )
-    if result.get("layer") == "classical":
-        return  # no circuit, so there is nothing to evaluate on a backend
-    click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
-
-
-@main.command("run")
-@click.argument("jobfile")
-@click.option("--yes", is_flag=True, help="Pay for [[evaluate]] on IBM devices without being asked.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<name of the job file>]")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting of its [train] table.")
-@track_option
-@shared_options
-def run_command(
-    jobfile: str,
-    yes: bool,
-    out: Path | None,
-    assignments: tuple[str, ...],
-    tracker: str | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Run JOBFILE (a path, or a name from jobs/): train, evaluate, report. Run it again to go on after a stop."""
-    from qkd_qiskit.pipeline.jobs import run_job
-
-    listener = open_followers(quiet or as_json, tracker)
-    result = run_job(jobfile, out, assignments=assignments, listener=listener, confirmed=yes)
-    if as_json:
-        click.echo(json.dumps(result))
-        return
-    _show_training(result["training"], False)
-    for evaluation in result["evaluations"]:
-        show_evaluation(evaluation, False)
-    if result["report"]:
-        click.echo(f"report: {result['report']}")
 
 
 @main.command()
@@ -293,5 +253,5 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
         click.echo("\n" + "  ".join(fakes))
 
 
-for _command in (evaluate, estimate, export, jobs, doctor):
+for _command in (run_command, evaluate, estimate, export, jobs, doctor):
     main.add_command(_command)

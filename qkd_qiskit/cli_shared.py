@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -56,3 +57,26 @@ def open_followers(quiet: bool, tracker: str | None) -> Listener:
 def percent(share: float, counts: list[int]) -> str:
     """Write a share with its counts."""
     return f"{share:.2%} ({counts[0]} of {counts[1]})"
+
+
+def show_training(result: dict[str, Any], as_json: bool) -> None:
+    """Print what came of a training."""
+    if as_json:
+        click.echo(json.dumps(result))
+        return
+    from qkd_qiskit.console import describe_seconds, show_facts
+
+    teacher = result["teacher_test_accuracy"]
+    show_facts(
+        f"trained {result['run']}",
+        {
+            "test accuracy": percent(result["test_accuracy"], result["test_counts"]),
+            "validation accuracy": percent(result["validation_accuracy"], result["validation_counts"]),
+            "teacher": "none" if teacher is None else percent(teacher, result["teacher_test_counts"]),
+            "epochs": f"{result['epochs']}, best {result['best_epoch']}",
+            "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
+        },
+    )
+    if result.get("layer") == "classical":
+        return  # no circuit, so there is nothing to evaluate on a backend
+    click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")

@@ -62,11 +62,11 @@ class PlainListener(Listener):
         """Print a line now and then in long epochs."""
         self.progress(f"epoch {facts['epoch']}, loss {facts['loss']:.4f}, step", facts["step"], facts["steps"])
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
         """Print a line now and then."""
         if time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
-            self.say(f"{task} {done}/{total}")
+            self.say(f"{task} {done}/{total}{'  ' if detail else ''}{detail}")
 
 
 class LiveListener(PlainListener):
@@ -89,9 +89,9 @@ class LiveListener(PlainListener):
         detail = f"loss {facts['loss']:.4f}  {rate:.0f} samples/s"
         self._move(f"epoch {facts['epoch']}", facts["step"], facts["steps"], detail)
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
         """Move the bar of a task."""
-        self._move(task, done, total, "")
+        self._move(task, done, total, detail)
 
     def _move(self, label: str, done: int, total: int, detail: str) -> None:
         if self._progress is None or label != self._label:

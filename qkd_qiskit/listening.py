@@ -24,5 +24,5 @@ class Listener:
     def close(self) -> None:
         """Hear that nothing more will come, whatever the reason."""
 
-    def progress(self, task: str, done: int, total: int) -> None:
-        """Hear how far a task is."""
+    def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
+        """Hear how far a task is, and more about it in words."""

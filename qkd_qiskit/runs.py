@@ -20,6 +20,8 @@ from qkd_qiskit.exceptions import ConfigurationError, RunError
 from qkd_qiskit.files import read_json, write_atomically, write_json
 
 ROOT = Path("runs")
+CHART = "device_chart.json"
+"""Errors of all qubits and couplings of the device, beside the calibration of those in use; `null` without a device."""
 PACKAGES = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime", "qiskit-machine-learning", "torch", "torchvision", "numpy")
 
 
@@ -116,7 +118,8 @@ class RunDirectory:
         """Take back what `start` and compilation wrote, unless an epoch has been kept: a typo leaves nothing behind."""
         if self.last.exists() or self.best.exists():
             return
-        written = (self.config, self.circuits, self.circuits.with_suffix(".json"), self.path / "environment.json")
+        written = (self.config, self.circuits, self.circuits.with_suffix(".json"))
+        written += (self.path / "environment.json", self.path / CHART)
         with contextlib.suppress(OSError):
             for path in written:
                 path.unlink(missing_ok=True)

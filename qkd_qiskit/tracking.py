@@ -137,9 +137,9 @@ class TrackedListener(Listener):
         """Hand on."""
         self._inner.step(facts)
 
-    def progress(self, task: str, done: int, total: int) -> None:
+    def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
         """Hand on."""
-        self._inner.progress(task, done, total)
+        self._inner.progress(task, done, total, detail)
 
     def _open(self, folder: Path, settings: dict[str, Any]) -> None:
         self._tracker = self._build(folder, settings)

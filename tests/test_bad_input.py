@@ -79,7 +79,7 @@ def run(finished: Path, workplace: Path) -> Path:
         (["--loss", "kd", "--teacher", "none"], ["needs a teacher", "--loss ce"]),
         (["--schedule", "cosin"], ["did you mean 'cosine'"]),
         (["--temperature", "0"], ["distillation.temperature = 0"]),
-        (["--alpha", "2"], ["distillation.alpha = 2"]),
+        (["--alpha", "2"], ["alpha is the teacher's share", "not 2"]),
         (["--epochs", "0"], ["training.epochs = 0"]),
         (["--lr", "-1"], ["training.learning_rate = -1"]),
         (["--batch-size", "1", "--student", "hybrid"], ["--batch-size 1", "student.normalise=false"]),

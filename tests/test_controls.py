@@ -110,3 +110,55 @@ def test_principal_components_are_those_of_training_wherever_they_are_loaded(wor
 def test_what_can_not_be_is_refused(workplace: Path, options: list[str], telling: str) -> None:
     assert telling in call("train", *SMALL, *options, code=2).stderr
     assert [path for path in workplace.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("loss", ["dkd", "dist", "logit_std", "rkd", "label_smoothing"])
+@pytest.mark.parametrize("head", ["affine", "paper"])
+def test_every_loss_trains_a_student(loss: str, head: str) -> None:
+    dataset = qkd.load_dataset("digits", classes="0-2", train_per_class=50, seed=0)
+    teacher = qkd.build_teacher("lenet", dataset, epochs=1)
+    student = qkd.build_student(dataset, qubits=2, head=head)
+    history = qkd.train(student, dataset, teacher, loss=loss, epochs=2)
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_settings_reach_the_loss(workplace: Path) -> None:
+    constants = ["--set", "distillation.smoothing=0.3"]
+    result = train("--loss", "label_smoothing", *constants, out="run")
+    assert result["loss"] == {"name": "label_smoothing", "smoothing": 0.3, "num_classes": 2}
+    assert result["teacher_test_accuracy"] is None
+
+
+def test_the_papers_first_student_is_a_preset() -> None:
+    settings = qkd.read_settings({}, preset="paper_v1")
+    assert (settings.student.kind, settings.student.head, settings.student.normalise) == ("hybrid", "paper", False)
+    assert (settings.training.batch_size, settings.training.schedule, settings.training.clip) == (1, "constant", 0)
+    assert settings.constants == {"temperature": 3.0, "alpha": 0.9}
+    corrected = qkd.read_settings({}, preset="corrected")
+    assert (corrected.training.batch_size, corrected.constants, corrected.student.normalise) == (
+        16,
+        {"temperature": 1.5},
+        True,
+    )
+
+
+def test_the_papers_first_student_trains(workplace: Path) -> None:
+    options = ["--preset", "paper_v1", "--loss", "ce", "--train-per-class", "20"]
+    assert train(*options, out="run")["weights"] == {
+        "features": 260 + 5_020 + 320 * 50 + 50 + 102,
+        "quantum": 0,
+        "head": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "telling"),
+    [
+        (["--loss", "dist", "--batch-size", "1"], "give --batch-size 2 or more"),
+        (["--loss", "dkd"], "'dkd' needs a teacher"),
+        (["--set", "distillation.beta=2", "--teacher", "lenet"], "'kd' has no beta"),
+        (["--loss", "ce", "--set", "distillation.temperature_end=2"], "'ce' has no temperature"),
+    ],
+)
+def test_losses_that_can_not_be_are_refused(workplace: Path, options: list[str], telling: str) -> None:
+    assert telling in call("train", *SMALL, *options, code=2).stderr

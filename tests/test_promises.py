@@ -100,7 +100,9 @@ def test_the_defaults_that_help_tells_are_those_of_the_settings() -> None:
         value: object = settings
         for part in key.split("."):
             value = getattr(value, part)
-        words = {"None": {"all", "$QKD_DATA_DIR", "kd with a teacher, else ce"}}.get(str(value), {str(value)})
+        words = {"None": {"all", "$QKD_DATA_DIR", "kd with a teacher, else ce", "the loss's own"}}.get(
+            str(value), {str(value)}
+        )
         number = re.match(r"[\d.]+", told[1])
         if number and isinstance(value, int | float):
             assert float(number[0]) == value, option

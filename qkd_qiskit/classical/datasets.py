@@ -38,6 +38,7 @@ def load_dataset(
     *,
     classes: str | Sequence[int] | None = None,
     train_per_class: int | None = None,
+    teacher_per_class: int | None = None,
     validation_per_class: int | None = None,
     test_per_class: int | None = None,
     validation_fraction: float = 0.1,
@@ -54,7 +55,8 @@ def load_dataset(
     Args:
         name: one of `DATASETS`; `digits` (scikit-learn's, 28x28) needs no files.
         classes: original labels, as text (`"0-7"`, `"0,3,6"`, `"all"`) or numbers; None is all.
-        train_per_class: at most so many training images a class for the student; the teacher has all of them.
+        train_per_class: at most so many training images a class for the student.
+        teacher_per_class: at most so many training images a class for the teacher, whatever the student has.
         validation_per_class: at most so many validation images a class.
         test_per_class: at most so many official test images a class (chosen by the seed); None is the whole test set.
         validation_fraction: share of the official training images that validates, in (0, 1).
@@ -73,7 +75,10 @@ def load_dataset(
     """
     load = choose("data set", name, DATASETS)
     _check_numbers(
-        train_per_class=train_per_class, validation_per_class=validation_per_class, test_per_class=test_per_class
+        train_per_class=train_per_class,
+        teacher_per_class=teacher_per_class,
+        validation_per_class=validation_per_class,
+        test_per_class=test_per_class,
     )
     if not 0 < validation_fraction < 1:
         raise ConfigurationError(f"validation_fraction is {validation_fraction}, but must be in (0, 1), e.g. 0.1")
@@ -88,13 +93,13 @@ def load_dataset(
     def pick_train(parts: list[Positions], cap: int | None) -> Images:
         return _pick(official.train_pixels, official.train_labels, merge_classes(parts, cap), chosen)
 
-    teacher_train, teacher_validation = pick_train(large, None), pick_train(small, None)
-    train = pick_train(large, train_per_class) if train_per_class else teacher_train
+    whole, teacher_validation = pick_train(large, None), pick_train(small, None)
+    train = pick_train(large, train_per_class) if train_per_class else whole
     return Dataset(
         name=name,
         classes=chosen,
         train=augment(train, augmentation, seed=seed) if augmentation and augmentation.copies else train,
-        teacher_train=teacher_train,
+        teacher_train=pick_train(large, teacher_per_class) if teacher_per_class else whole,
         validation=pick_train(small, validation_per_class) if validation_per_class else teacher_validation,
         test=_pick(official.test_pixels, official.test_labels, merge_classes(test, test_per_class), chosen),
         teacher_validation=teacher_validation,

@@ -72,7 +72,7 @@ class Dataset:
         name: the name that `load_dataset` knows it by.
         classes: the K original labels, in the order of the new labels 0..K-1.
         train: the student's training images, at most `train_per_class` a class.
-        teacher_train: the whole training split of the chosen classes.
+        teacher_train: the whole training split of the chosen classes (at most `teacher_per_class`).
         validation: images of the official training set that are in no training split (at most `validation_per_class`).
         test: the official test images of the chosen classes (at most `test_per_class` a class).
         teacher_validation: the whole validation split; a teacher does not change with the caps of a student.

@@ -23,8 +23,6 @@ import torch
 from torch import nn
 
 from qkd_qiskit.classical.cache_folder import write_whole
-from qkd_qiskit.classical.images import Dataset
-from qkd_qiskit.classical.teacher_files import read_teacher, write_teacher
 from qkd_qiskit.classical.teacher_training import TrainedTeacher
 from qkd_qiskit.exceptions import DataError
 
@@ -40,8 +38,19 @@ def hash_identity(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+Read = Callable[[Path], nn.Module]
+"""Reads a network; raises `DataError` if it can't."""
+Write = Callable[[Path, nn.Module], str]
+"""Writes a network and returns the file's SHA-256."""
+
+
 def fetch_teacher(
-    folder: Path, identity: dict[str, Any], dataset: Dataset, train: Callable[[], TrainedTeacher]
+    folder: Path,
+    identity: dict[str, Any],
+    train: Callable[[], TrainedTeacher],
+    *,
+    read: Read,
+    write: Write,
 ) -> nn.Module:
     """Return the teacher of this identity: read if it is there, else trained and written.
 
@@ -50,23 +59,24 @@ def fetch_teacher(
     Args:
         folder: the `teachers` folder of a cache.
         identity: what the weights depend on; `identity["architecture"]` is in the file's name.
-        dataset: what the teacher is for.
         train: trains it.
+        read: reads a network that `write` wrote.
+        write: writes it.
 
     Returns:
         The network in evaluation mode.
     """
     path = folder / f"{identity['architecture']}-{hash_identity(identity)[:24]}.safetensors"
-    network = _read_entry(path, identity, dataset)
+    network = _read_entry(path, identity, read)
     if network is not None:
         return network
     with _lock_entry(path) as writable:
-        network = _read_entry(path, identity, dataset, quiet=True)
+        network = _read_entry(path, identity, read, quiet=True)
         if network is not None:
             return network
         trained = train()
         if writable:
-            _write_entry(path, identity, dataset, trained)
+            _write_entry(path, identity, write, trained)
         return trained.network
 
 
@@ -103,7 +113,7 @@ def fetch_logits(
     return logits
 
 
-def _read_entry(path: Path, identity: dict[str, Any], dataset: Dataset, *, quiet: bool = False) -> nn.Module | None:
+def _read_entry(path: Path, identity: dict[str, Any], read: Read, *, quiet: bool = False) -> nn.Module | None:
     """Return a cached teacher, or None (with a warning) if it is missing (is damaged)."""
     record_path = path.with_suffix(".json")
     if not record_path.is_file():
@@ -114,17 +124,17 @@ def _read_entry(path: Path, identity: dict[str, Any], dataset: Dataset, *, quiet
             raise DataError("its record is of another teacher")
         if hashlib.sha256(path.read_bytes()).hexdigest() != record["sha256"]:
             raise DataError("its SHA-256 is not the recorded one")
-        return read_teacher(path, dataset)[1]
+        return read(path)
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         if not quiet:
             _warn(f"the cached teacher {path} is damaged ({error}); it is trained again")
         return None
 
 
-def _write_entry(path: Path, identity: dict[str, Any], dataset: Dataset, trained: TrainedTeacher) -> None:
+def _write_entry(path: Path, identity: dict[str, Any], write: Write, trained: TrainedTeacher) -> None:
     """Write weights first and their record last: an entry without a record doesn't exist."""
     with _tolerate_unwritable(path):
-        digest = write_teacher(path, trained.network, identity["architecture"], dataset)
+        digest = write(path, trained.network)
         record = {
             "identity": identity,
             "sha256": digest,

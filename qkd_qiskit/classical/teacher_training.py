@@ -34,6 +34,8 @@ class TeacherTraining:
         max_shift: each batch is moved by up to so many pixels in both directions; 0 leaves it where it is.
         shifted_share: share of the epochs, from the first on, in which batches are moved.
         threads: of torch; they decide how sums are rounded.
+        stop_epoch: stop after this epoch and take its weights, the schedule being that of all `epochs`: a teacher that
+            is not trained to the end may teach better (Cho and Hariharan, arXiv 1910.01348). `None`: the best epoch's.
     """
 
     epochs: int
@@ -44,11 +46,12 @@ class TeacherTraining:
     max_shift: int = 1
     shifted_share: float = 0.75
     threads: int = 1
+    stop_epoch: int | None = None
 
 
 @dataclass(frozen=True)
 class TrainedTeacher:
-    """What a training gives: the network with the weights of its best epoch, and the counts that chose it."""
+    """What a training gives: the network with the weights of its best (or last) epoch, and the counts that chose it."""
 
     network: nn.Module
     best_epoch: int
@@ -75,7 +78,7 @@ def train_teacher(
         device: where to train; the weights come back to the CPU.
 
     Returns:
-        The trained network in evaluation mode, on the CPU. The last of equally good epochs is kept.
+        The trained network in evaluation mode, on the CPU. The last of equally good epochs is kept, or `stop_epoch`.
     """
     with torch_threads(training.threads):
         return _train(architecture, dataset, training, progress, device)
@@ -90,7 +93,7 @@ def _train(
     start = time.monotonic()
     for epoch, loss in enumerate(_run_epochs(network, dataset.teacher_train, training, device), start=1):
         correct = int((compute_logits(network, validation, device).argmax(1) == validation.labels).sum())
-        if correct >= best_correct:
+        if correct >= best_correct or epoch == training.stop_epoch:
             best_epoch, best_correct = epoch, correct
             best_weights = copy.deepcopy(network.state_dict())
         if progress is not None:
@@ -98,12 +101,14 @@ def _train(
                 {
                     "stage": "teacher",
                     "epoch": epoch,
-                    "epochs": training.epochs,
+                    "epochs": training.stop_epoch or training.epochs,
                     "loss": loss,
                     "validation_accuracy": correct / len(validation),
                     "seconds": time.monotonic() - start,
                 }
             )
+        if epoch == training.stop_epoch:
+            break
     network.load_state_dict(best_weights)
     network = network.to("cpu").eval()
     return TrainedTeacher(network, best_epoch, best_correct, len(validation), time.monotonic() - start)

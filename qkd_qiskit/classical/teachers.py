@@ -1,6 +1,6 @@
 """Build a teacher, trained or read from a file, whose logits are computed once: `build_teacher`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import nn
 from qkd_qiskit.classical.cache_folder import locate_cache
 from qkd_qiskit.classical.images import Dataset, Images
 from qkd_qiskit.classical.teacher_cache import fetch_logits, fetch_teacher
-from qkd_qiskit.classical.teacher_files import digest_network, read_teacher
+from qkd_qiskit.classical.teacher_files import digest_network, read_teacher, write_teacher
 from qkd_qiskit.classical.teacher_networks import TEACHERS
 from qkd_qiskit.classical.teacher_training import Progress, TeacherTraining, compute_logits, train_teacher
 from qkd_qiskit.exceptions import ConfigurationError
@@ -108,6 +108,7 @@ def build_teacher(
     dataset: Dataset,
     *,
     epochs: int | None = None,
+    stop_epoch: int | None = None,
     batch_size: int = 128,
     learning_rate: float | None = None,
     seed: int = 0,
@@ -124,6 +125,7 @@ def build_teacher(
         name_or_path: one of `TEACHERS`, or a file: `.safetensors`, or a state_dict saved by torch (`.pt`).
         dataset: what it is for.
         epochs: passes over the training split; None is the architecture's default, more on small data sets.
+        stop_epoch: stop after this epoch of the usual schedule and take its weights, in place of the best epoch's.
         batch_size: images a step.
         learning_rate: highest learning rate of the one-cycle schedule; None is the architecture's default.
         seed: decides initial weights and order.
@@ -148,11 +150,15 @@ def build_teacher(
         return Teacher(path.name, architecture, network, cache_folder=folder, device=device)
 
     training = _complete_settings(name, dataset, epochs, batch_size, learning_rate, seed)
+    if stop_epoch is not None:
+        check_stop(stop_epoch, training.epochs)
+        training = replace(training, stop_epoch=stop_epoch)
     network = fetch_teacher(
         folder,
         identify_teacher(name, dataset, training, device),
-        dataset,
         lambda: train_teacher(name, dataset, training, progress=progress, device=device),
+        read=lambda path: read_teacher(path, dataset)[1],
+        write=lambda path, network: write_teacher(path, network, name, dataset),
     )
     return Teacher(name, name, network, cache_folder=folder, device=device)
 
@@ -174,7 +180,7 @@ def identify_teacher(architecture: str, dataset: Dataset, training: TeacherTrain
         "image_shape": list(dataset.image_shape),
         "train": dataset.teacher_train.digest,
         "validation": validation.digest,
-        "training": asdict(training),
+        "training": {name: value for name, value in asdict(training).items() if value is not None},
         "device": torch.device(device).type,
     }
 
@@ -199,6 +205,18 @@ def _complete_settings(
     )
 
 
+def check_stop(stop_epoch: int, epochs: int) -> None:
+    """Find out whether a training gets as far as the epoch at which it is to stop.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not 1 <= stop_epoch <= epochs:
+        raise ConfigurationError(
+            f"the teacher's stop_epoch is {stop_epoch}, but it is trained for 1 to {epochs} epochs"
+        )
+
+
 def _check_device(device: str) -> None:
     """Refuse a device that torch doesn't know or have."""
     try:
@@ -217,9 +235,14 @@ def find_teacher(name: str) -> Path | None:
     path = Path(name).expanduser()
     if name in TEACHERS:
         return None
+    if name == "self":
+        raise ConfigurationError(
+            "the teacher 'self' is a student, which `qkd-qiskit train --teacher self`, or train_run with "
+            "teacher.name = 'self', trains; here give lenet, alexnet, ensemble or a FILE"
+        )
     if path.is_file() or path.suffix in (".safetensors", ".pt", ".pth") or "/" in name:
         return path
     raise ConfigurationError(
-        f"unknown teacher {name!r}{nearest(name, TEACHERS)}; there are: {', '.join(TEACHERS)}, "
-        "or a FILE ending in .safetensors or .pt"
+        f"unknown teacher {name!r}{nearest(name, [*TEACHERS, 'self', 'none'])}; there are: {', '.join(TEACHERS)}, "
+        "self, none, or a FILE ending in .safetensors or .pt"
     )

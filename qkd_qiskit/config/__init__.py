@@ -1,10 +1,20 @@
 """Settings: TOML and options to frozen, validated values; for an unknown key the nearest known one is named."""
 
 from qkd_qiskit.config.backend import BackendSettings, MitigationSettings, NoiseSettings
-from qkd_qiskit.config.job import EvaluationSettings, JobSettings
+from qkd_qiskit.config.job import (
+    AxisSettings,
+    AxisValue,
+    ConditionSettings,
+    ConditionValue,
+    EvaluationSettings,
+    JobSettings,
+    StudySettings,
+)
 from qkd_qiskit.config.reading import merge, parse_assignments, validate
 from qkd_qiskit.config.run import (
+    LOSS_CONSTANTS,
     PRESETS,
+    STUDENT_CONSTANTS,
     STUDENT_DEFAULTS,
     DataSettings,
     DistillationSettings,
@@ -17,10 +27,16 @@ from qkd_qiskit.config.sections import LARGEST_SEED, MOST_SHOTS
 
 __all__ = [
     "LARGEST_SEED",
+    "LOSS_CONSTANTS",
     "MOST_SHOTS",
     "PRESETS",
+    "STUDENT_CONSTANTS",
     "STUDENT_DEFAULTS",
+    "AxisSettings",
+    "AxisValue",
     "BackendSettings",
+    "ConditionSettings",
+    "ConditionValue",
     "DataSettings",
     "DistillationSettings",
     "EvaluationSettings",
@@ -29,6 +45,7 @@ __all__ = [
     "NoiseSettings",
     "Settings",
     "StudentSettings",
+    "StudySettings",
     "TeacherSettings",
     "TrainingSettings",
     "merge",

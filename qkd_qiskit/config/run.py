@@ -60,8 +60,11 @@ class TeacherSettings(Section):
     """The classical network that is distilled.
 
     Attributes:
-        name: `lenet`, `alexnet`, `ensemble`, `none`, or a file.
+        name: `lenet`, `alexnet`, `ensemble`, `none`, a file, or `self`: the same student, trained without a teacher
+            from other initial weights, in the way the student is; of the settings below only `seed` then counts.
         epochs: of its own training; its usual number if not given.
+        stop_epoch: stop after this epoch of the usual schedule and take its weights; else the best epoch's are taken.
+        train_per_class: its training images of each class; all if not given.
         batch_size: images a step.
         learning_rate: Adam's largest; its usual one if not given.
         seed: decides its weights, apart from the student's seed: students with the same split share one teacher (give
@@ -70,6 +73,8 @@ class TeacherSettings(Section):
 
     name: str = "lenet"
     epochs: int | None = Field(default=None, ge=1)
+    stop_epoch: int | None = Field(default=None, ge=1)
+    train_per_class: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=1, le=1_000_000)
     learning_rate: float | None = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
@@ -112,14 +117,22 @@ class DistillationSettings(Section):
     """The loss; see `qkd_qiskit.distillation.Objective`.
 
     Attributes:
-        loss: `kd`, `ce` or `paper`; if not given, `kd` with a teacher and `ce` without one.
-        temperature: softens both distributions.
+        loss: one of `LOSS_CONSTANTS`; if not given, `kd` with a teacher and `ce` without one.
+        temperature: softens both distributions; like the next four, the loss's own if not given.
         alpha: weight of the teacher's term.
+        beta: second weight of `dkd`, `dist`, `logit_std` and `rkd`.
+        gamma: third weight, of `dist` and `rkd`.
+        smoothing: of `label_smoothing`: share of the labels' probability that is spread over all classes.
+        temperature_end: temperature of the last step, approached geometrically; it does not change if not given.
     """
 
     loss: str | None = None
-    temperature: float = Field(default=4.0, gt=0)
-    alpha: float = Field(default=0.9, ge=0, le=1)
+    temperature: float | None = Field(default=None, gt=0)
+    alpha: float | None = Field(default=None, ge=0)
+    beta: float | None = Field(default=None, ge=0)
+    gamma: float | None = Field(default=None, ge=0)
+    smoothing: float | None = Field(default=None, ge=0, lt=1)
+    temperature_end: float | None = Field(default=None, gt=0)
 
 
 class TrainingSettings(Section):
@@ -177,6 +190,12 @@ class Settings(Section):
         return self.distillation.loss or ("ce" if self.teacher.name == "none" else "kd")
 
     @property
+    def constants(self) -> dict[str, float]:
+        """The constants that are given, and what this kind of student wants in place of its loss's own."""
+        given = self.distillation.model_dump(exclude={"loss"}, exclude_none=True)
+        return {**STUDENT_CONSTANTS.get((self.student.kind, self.loss), {}), **given}
+
+    @property
     def identity(self) -> str:
         """SHA-256 of the settings that change the result; where the images lie and descriptions do not."""
         content = self.model_dump(mode="json")
@@ -185,12 +204,48 @@ class Settings(Section):
         return digest_of(content)
 
 
-STUDENT_DEFAULTS: dict[str, dict[str, Any]] = {
-    "hybrid": {"training": {"learning_rate": 3e-3, "batch_size": 16}, "distillation": {"temperature": 1.5}}
-}
+STUDENT_DEFAULTS: dict[str, dict[str, Any]] = {"hybrid": {"training": {"learning_rate": 3e-3, "batch_size": 16}}}
 """Where a kind of student has other defaults than those above."""
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"distillation": {"loss": "paper", "temperature": 3.0, "alpha": 0.9}},
+LOSS_CONSTANTS: dict[str, dict[str, float]] = {
+    "kd": {"temperature": 4.0, "alpha": 0.9},
+    "ce": {},
+    "paper": {"temperature": 3.0, "alpha": 0.9},
+    "dkd": {"temperature": 4.0, "alpha": 1.0, "beta": 8.0},
+    "dist": {"temperature": 1.0, "beta": 2.0, "gamma": 2.0},
+    "logit_std": {"temperature": 2.0, "alpha": 0.9, "beta": 9.0},
+    "rkd": {"beta": 25.0, "gamma": 50.0},
+    "label_smoothing": {"smoothing": 0.1},
 }
-"""Named sets of settings; `paper` is the distillation loss of arXiv 2311.13810 exactly as its public code has it."""
+"""The losses, and the constants that each has: its paper's, where settings don't say otherwise.
+
+`kd`: as in the papers that compare with it. `dkd`, `logit_std`: on CIFAR-100. `dist`: on ImageNet. See the formulas.
+"""
+
+STUDENT_CONSTANTS: dict[tuple[str, str], dict[str, float]] = {("hybrid", "kd"): {"temperature": 1.5}}
+"""Where a kind of student wants other constants of a loss."""
+
+_PAPER_LOSS: dict[str, Any] = {"loss": "paper", "temperature": 3.0, "alpha": 0.9}
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"distillation": _PAPER_LOSS},
+    "paper_v1": {
+        "student": {"kind": "hybrid", "head": "paper", "angle_range": math.pi, "normalise": False, "dropout": 0.5},
+        "distillation": _PAPER_LOSS,
+        "training": {
+            "epochs": 10,
+            "batch_size": 1,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "clip": 0.0,
+            "weight_decay": 0.0,
+        },
+        "data": {"train_per_class": 150},
+    },
+    "corrected": {"student": {"kind": "hybrid"}, "data": {"train_per_class": 150}},
+}
+"""Named sets of settings.
+
+`paper`: the distillation loss of arXiv 2311.13810 exactly as its public code has it. `paper_v1`: its v1 student and
+training as coded, flaws included, on 150 training images a class; what stays ours is seeds, exact values in place of
+shots, and an epoch chosen on validation images. `corrected`: the same CNN and circuit with our defaults, on as many.
+"""

@@ -162,6 +162,50 @@ def iterate_epochs(
         }
 
 
+def train_to_best(
+    student: nn.Module,
+    plan: TrainingPlan,
+    objective: Objective,
+    train: Images,
+    validation: Images,
+    *,
+    teacher_logits: torch.Tensor | None = None,
+    report: Report | None = None,
+    follow: Report | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Train a student in memory and leave it at its best epoch on the validation images.
+
+    Args:
+        student: changed in place.
+        plan: how to train.
+        objective: what to minimise.
+        train: images that are learnt from.
+        validation: images that only choose the best epoch.
+        teacher_logits: `(N, K)` for `train`, if the objective needs them.
+        report: told after each step, see `iterate_epochs`.
+        follow: told after each epoch.
+
+    Returns:
+        The metrics of all epochs, and those of the best one.
+    """
+    state, history, best = TrainingState.start(student, plan), [], ({}, {})  # type: tuple[Any, list[Any], tuple[Any, Any]]
+    for facts in iterate_epochs(
+        state, plan, objective, train, validation, teacher_logits=teacher_logits, report=report
+    ):
+        history.append(facts)
+        if follow:
+            follow(facts)
+        if not best[0] or rank_epoch(facts) > rank_epoch(best[0]):
+            best = (facts, {name: weight.clone() for name, weight in student.state_dict().items()})
+    student.load_state_dict(best[1])
+    return history, best[0]
+
+
+def rank_epoch(facts: dict[str, Any]) -> tuple[float, float]:
+    """Order epochs: higher validation accuracy first, then lower validation loss."""
+    return facts["validation_accuracy"], -facts["validation_loss"]
+
+
 def _train_epoch(
     state: TrainingState,
     plan: TrainingPlan,
@@ -173,15 +217,18 @@ def _train_epoch(
     tally, began = _Tally(), time.perf_counter()
     batches = _draw_batches(len(train), plan.batch_size, state.order)
     state.student.train()
-    device = device_of(state.student)
+    device, steps, goal = device_of(state.student), plan.epochs * len(batches), objective
     for step, chosen in enumerate(batches):
-        rate = plan.rate(state.epoch * len(batches) + step, plan.epochs * len(batches))
+        done = state.epoch * len(batches) + step
+        rate = plan.rate(done, steps)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
-        logits = state.student(train.pixels[chosen].to(device))
+        if objective.temperature_end is not None:
+            goal = objective.at(done / max(1, steps - 1))
+        logits, values = _ask(state.student, train.pixels[chosen].to(device), objective.needs_values)
         labels = train.labels[chosen].to(device)
         soft = None if teacher_logits is None else teacher_logits[chosen].to(device)
-        parts = objective(logits, labels, soft)
+        parts = goal(logits, labels, soft, values)
         _require_finite(parts.total, state.epoch + 1, step)
         state.optimizer.zero_grad()
         parts.total.backward()
@@ -201,6 +248,14 @@ def _train_epoch(
                 }
             )
     return tally
+
+
+def _ask(student: nn.Module, pixels: torch.Tensor, with_values: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return logits `(N, S)` and, where they are wanted, the expectation values `(N, O)` that they are made of."""
+    if not with_values:
+        return student(pixels), None
+    values = student.measure(pixels)  # type: ignore[operator]
+    return student.head(values), values  # type: ignore[operator]
 
 
 def _draw_batches(count: int, size: int, order: torch.Generator) -> list[torch.Tensor]:

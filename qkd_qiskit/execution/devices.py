@@ -89,6 +89,26 @@ class Place:
         content = {"qubits": qubits, "instructions": _calibrated_instructions(self.target, set(physical_qubits))}
         return {"device": self.device, "date": self._calibration_date(), **content, "sha256": digest_of(content)}
 
+    def chart(self) -> dict[str, Any] | None:
+        """Describe the whole device, for a map: readout error of each qubit, error of each coupling; `None` without one.
+
+        A coupling has the smaller error of its two directions, and of its gates if there are several.
+        """
+        target = self.target
+        if target is None or target.qubit_properties is None or target.num_qubits is None:
+            return None
+        readout = target["measure"] if "measure" in target.operation_names else {}
+        qubits = [
+            {"qubit": qubit, "readout_error": getattr(readout.get((qubit,)), "error", None)}
+            for qubit in range(target.num_qubits)
+        ]
+        return {
+            "device": self.device,
+            "date": self._calibration_date(),
+            "qubits": qubits,
+            "couplings": _calibrated_couplings(target),
+        }
+
     def _calibration_date(self) -> str | None:
         properties = getattr(self.backend, "properties", lambda: None)()
         date = getattr(properties, "last_update_date", None)
@@ -102,6 +122,19 @@ def _calibrated_instructions(target: Target, qubits: set[int]) -> list[dict[str,
         for where, properties in sorted((target[name] or {}).items(), key=lambda entry: entry[0] or ())
         if where is not None and properties is not None and qubits.issuperset(where)
     ]
+
+
+def _calibrated_couplings(target: Target) -> list[dict[str, Any]]:
+    best: dict[tuple[int, int], tuple[float | None, str]] = {}
+    for name in sorted(target.operation_names):
+        for where, properties in (target[name] or {}).items():
+            if where is None or len(where) != 2:
+                continue
+            pair, error = (min(where), max(where)), getattr(properties, "error", None)
+            known = best.get(pair, (None, name))[0]
+            if pair not in best or (error is not None and (known is None or error < known)):
+                best[pair] = (error, name)
+    return [{"qubits": list(pair), "gate": name, "error": error} for pair, (error, name) in sorted(best.items())]
 
 
 def _family(device: str) -> str:

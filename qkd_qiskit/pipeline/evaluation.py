@@ -29,7 +29,7 @@ from qkd_qiskit.pipeline.hardware import Collected, HardwareEvaluation, Pending,
 from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.pipeline.outcomes import Evaluation, Measured
 from qkd_qiskit.pipeline.placing import PlacedStudent
-from qkd_qiskit.runs import RunDirectory
+from qkd_qiskit.runs import CHART, RunDirectory
 
 UNESSENTIAL = {
     "description", "wait_hours", "mode", "max_qpu_seconds", "executions_per_job", "settle_seconds", "outage_seconds",
@@ -328,6 +328,7 @@ def _keep(
     np.savez_compressed(stream, allow_pickle=False, **arrays)
     write_atomically(folder / "expectation_values.npz", lambda aside: _write_bytes(aside, stream.getvalue()))
     write_json(folder / "calibration.json", calibration)
+    write_json(folder / CHART, place.chart())
     settings, summary = place.settings, evaluation.summary()
     estimated = evaluation.measured.facts.get("price", {}).get("seconds")
     if settings.kind == "fake" and place.target is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from qkd_qiskit.config import (
     PRESETS,
     STUDENT_DEFAULTS,
-    EvaluationSettings,
+    BackendSettings,
     JobSettings,
     Settings,
     merge,
@@ -42,7 +42,7 @@ def read_settings(
     Raises:
         ConfigurationError: an unknown key, name or value.
     """
-    asked = merge(_with_named_backend(content), _with_named_backend(parse_assignments(assignments)))
+    asked = merge(name_backend(content), name_backend(parse_assignments(assignments)))
     if preset:
         asked = merge(choose("preset", preset, PRESETS), asked)
     student = asked.get("student")
@@ -53,7 +53,7 @@ def read_settings(
     return validate(Settings, {**table, "backend": profile.model_dump()}, source)
 
 
-def _with_named_backend(table: Mapping[str, Any]) -> dict[str, Any]:
+def name_backend(table: Mapping[str, Any]) -> dict[str, Any]:
     """Turn `backend = "aer_noisy"` into a table with that name, so that changes to the profile can be laid over it.
 
     Raises:
@@ -111,8 +111,10 @@ def run_job(
     listener = listener or Listener()
     job, folder = read_job(name)
     run = RunDirectory(out or folder)
-    settings = read_settings(job.train, assignments=assignments, source=f"{name} [train]")
-    backends = [_resolve_evaluation(item) for item in job.evaluate]  # all names are checked before hours of training
+    if job.is_study:
+        raise ConfigurationError(f"{name} is a study of many runs; `qkd-qiskit run {name}` or run_study runs it")
+    settings = read_settings(job.train, preset=job.preset, assignments=assignments, source=f"{name} [train]")
+    backends = [resolve_evaluation(item.backend) for item in job.evaluate]  # names are checked before any training
     resume = run.config.exists()
     if resume and run.settings().identity != settings.identity:
         raise ConfigurationError(
@@ -128,10 +130,15 @@ def run_job(
     return {"run": str(run), "training": training, "evaluations": evaluations, "report": report}
 
 
-def _resolve_evaluation(item: EvaluationSettings) -> Any:
-    changes = {"name": item.backend} if isinstance(item.backend, str) else dict(item.backend)
+def resolve_evaluation(backend: str | Mapping[str, Any]) -> BackendSettings:
+    """Turn an evaluation's backend, a name or a table with a name, into settings.
+
+    Raises:
+        ConfigurationError: it has no name, or an unknown one.
+    """
+    changes = {"name": backend} if isinstance(backend, str) else dict(backend)
     if "name" not in changes:
-        raise ConfigurationError(f"[[evaluate]] backend = {item.backend}: the table needs a name = 'aer_noisy', say")
+        raise ConfigurationError(f"[[evaluate]] backend = {backend}: the table needs a name = 'aer_noisy', say")
     return resolve_backend(str(changes.pop("name")), changes)
 
 

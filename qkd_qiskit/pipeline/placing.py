@@ -12,9 +12,9 @@ from qiskit_aer.noise import NoiseModel
 from qkd_qiskit.classical.datasets import DATASETS
 from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.classical.reduction import REDUCTIONS, fit_reduction
-from qkd_qiskit.classical.teachers import find_teacher
+from qkd_qiskit.classical.teachers import check_stop, find_teacher
 from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
-from qkd_qiskit.distillation.losses import LOSSES
+from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import SCHEDULES, device_of
 from qkd_qiskit.exceptions import BackendError, ConfigurationError
 from qkd_qiskit.execution.aer import evaluate_on_aer
@@ -267,9 +267,9 @@ def _check_student(chosen: StudentSettings) -> None:
     """
     blueprint = _draw_blueprint(chosen, (1, 28, 28), 2)
     circuit = blueprint.build_circuit()
-    build_head(chosen.head, chosen.qubits, len(circuit.observables), blueprint.num_classes)
+    head = build_head(chosen.head, chosen.qubits, len(circuit.observables), blueprint.num_classes)
     in_circuit = len(circuit.weight_params) if chosen.layer != "frozen" else 0
-    if not in_circuit and chosen.kind == "qnn" and chosen.reduction != "linear" and chosen.head != "affine":
+    if not in_circuit and chosen.kind == "qnn" and chosen.reduction != "linear" and not [*head.parameters()]:
         raise ConfigurationError(
             f"nothing in this student is trained: reduction {chosen.reduction} and head {chosen.head} have no weights, "
             "and the circuit has none or is frozen; give --head affine, or --reduction linear"
@@ -291,15 +291,18 @@ def check_settings(settings: Settings) -> None:
         ("observables", chosen.observables, OBSERVABLES),
         ("head", chosen.head, HEADS),
         ("schedule", settings.training.schedule, SCHEDULES),
-        ("loss", settings.loss, LOSSES),
     ):
         choose(kind, name, choices)
     choose("data set", settings.data.dataset, DATASETS)
-    if settings.teacher.name != "none":
+    if settings.teacher.name not in ("none", "self"):
         find_teacher(settings.teacher.name)
+    if settings.teacher.stop_epoch and settings.teacher.epochs:
+        check_stop(settings.teacher.stop_epoch, settings.teacher.epochs)
     check_device(settings.training.device)
     check_control(chosen, settings.backend)
     _check_student(chosen)
     check_batch_size(settings.training.batch_size, chosen)
-    if settings.loss != "ce" and settings.teacher.name == "none":
+    objective = Objective(settings.loss, **settings.constants)  # type: ignore[arg-type]
+    objective.check_batch_size(settings.training.batch_size)
+    if objective.needs_teacher and settings.teacher.name == "none":
         raise ConfigurationError(f"loss {settings.loss!r} needs a teacher; give --teacher lenet, or --loss ce")

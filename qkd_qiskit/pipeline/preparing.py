@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,10 +22,13 @@ from qkd_qiskit.execution.compilation import CompiledCircuit
 from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
+from qkd_qiskit.pipeline.memory import remember
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
+from qkd_qiskit.pipeline.self_teaching import build_self_teacher
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.student import StudentBlueprint
-from qkd_qiskit.runs import RunDirectory, describe_environment
+from qkd_qiskit.runs import CHART, RunDirectory, describe_environment
+from qkd_qiskit.threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
     listener.say(
         f"student: {blueprint.kind}, {blueprint.num_qubits} qubits, weights {placed.student.num_weights()}; {circuit}"
     )
-    teacher, logits = _load_teacher(settings, dataset, listener)
-    objective = Objective(settings.loss, settings.distillation.temperature, settings.distillation.alpha)
+    objective = replace(make_objective(settings), num_classes=dataset.num_classes)
+    teacher = _load_teacher(settings, dataset, placed, listener) if objective.needs_teacher else None
+    logits = teacher.logits(dataset.train) if teacher else None
     return Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
 
 
@@ -83,9 +88,50 @@ def _compile(
         return logical, None
     if run.last.exists() or run.best.exists():
         return load_circuits(run.circuits, logical)
-    compiled = place.compile(logical)
+    logical, compiled = compile_blueprint(blueprint, place)
     save_circuits(run.circuits, logical, compiled)
     return logical, compiled
+
+
+def make_objective(settings: Settings) -> Objective:
+    """Turn settings into a loss.
+
+    Raises:
+        ConfigurationError: it is unknown, or a constant is not one of its own or out of range.
+    """
+    return Objective(settings.loss, **settings.constants)  # type: ignore[arg-type]
+
+
+def compile_blueprint(blueprint: StudentBlueprint, place: Place) -> tuple[StudentCircuit, CompiledCircuit]:
+    """Build a student's circuit and compile it for a place; neither depends on weights, noise or shots.
+
+    Raises:
+        BackendError: the circuit doesn't fit the device.
+    """
+    chosen = place.settings
+    asked = (place.device, chosen.layouts, chosen.optimization_level, chosen.transpile_seed)
+
+    def compile_anew() -> tuple[StudentCircuit, CompiledCircuit]:
+        logical = blueprint.build_circuit()
+        return logical, place.compile(logical)
+
+    return remember("circuit", (blueprint, *asked), compile_anew)
+
+
+def prepare_teacher(settings: Settings, listener: Listener) -> None:
+    """Train a run's teacher and compute its logits, unless the cache has them: students may then start side by side.
+
+    A student that teaches itself is left to its own run.
+
+    Raises:
+        ConfigurationError: a name is unknown.
+        DataError: images or a teacher's file are missing or damaged.
+    """
+    if settings.teacher.name == "self" or not make_objective(settings).needs_teacher:
+        return
+    with torch_threads(settings.training.threads):
+        dataset = load_data(settings, listener)
+        _load_teacher(settings, dataset, None, listener).logits(dataset.train)
 
 
 def make_plan(settings: Settings) -> TrainingPlan:
@@ -110,16 +156,22 @@ def load_data(settings: Settings, listener: Listener) -> Dataset:
         DataError: files are missing or damaged.
     """
     data = settings.data
-    dataset = load_dataset(
-        data.dataset,
-        classes=data.classes,
-        train_per_class=data.train_per_class,
-        validation_per_class=data.validation_per_class,
-        test_per_class=data.test_per_class,
-        validation_fraction=data.validation_fraction,
-        augmentation=Augmentation(**data.augment.model_dump()),
-        seed=settings.seed if data.split_seed is None else data.split_seed,
-        data_dir=data.data_dir,
+    seed = settings.seed if data.split_seed is None else data.split_seed
+    dataset = remember(
+        "data",
+        (data, seed, settings.teacher.train_per_class, os.environ.get("QKD_DATA_DIR")),
+        lambda: load_dataset(
+            data.dataset,
+            classes=data.classes,
+            train_per_class=data.train_per_class,
+            teacher_per_class=settings.teacher.train_per_class,
+            validation_per_class=data.validation_per_class,
+            test_per_class=data.test_per_class,
+            validation_fraction=data.validation_fraction,
+            augmentation=Augmentation(**data.augment.model_dump()),
+            seed=seed,
+            data_dir=data.data_dir,
+        ),
     )
     sizes = ", ".join(f"{len(part)} {name}" for name, part in _parts(dataset).items())
     listener.say(f"data: {dataset.name}, {dataset.num_classes} classes, {sizes}")
@@ -130,28 +182,32 @@ def _parts(dataset: Dataset) -> dict[str, Images]:
     return {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
 
 
-def _load_teacher(
-    settings: Settings, dataset: Dataset, listener: Listener
-) -> tuple[Teacher | None, torch.Tensor | None]:
-    if settings.loss == "ce":
-        return None, None
+def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent | None, listener: Listener) -> Teacher:
     chosen = settings.teacher
 
     def heard(event: dict[str, Any]) -> None:
         listener.progress(f"teacher {chosen.name}", event["epoch"], event["epochs"])
 
-    teacher = build_teacher(
-        chosen.name,
-        dataset,
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        learning_rate=chosen.learning_rate,
-        seed=chosen.seed,
-        progress=heard,
-    )
+    def build() -> Teacher:
+        return build_teacher(
+            chosen.name,
+            dataset,
+            epochs=chosen.epochs,
+            stop_epoch=chosen.stop_epoch,
+            batch_size=chosen.batch_size,
+            learning_rate=chosen.learning_rate,
+            seed=chosen.seed,
+            progress=heard,
+        )
+
+    if placed and chosen.name == "self":
+        teacher = build_self_teacher(settings, dataset, placed, make_plan(settings), listener)
+    else:
+        asked = (chosen, dataset, torch.get_num_threads(), os.environ.get("QKD_CACHE_DIR"))
+        teacher = remember("teacher", asked, build)
     correct, total = teacher.accuracy(dataset.test)
     listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
-    return teacher, teacher.logits(dataset.train)
+    return teacher
 
 
 def record_environment(
@@ -179,6 +235,7 @@ def record_environment(
     path = run.path / "environment.json"
     if not path.exists() or not (run.last.exists() or run.best.exists()):
         write_json(path, now)
+        write_json(run.path / CHART, placed.place.chart())
         return []
     before = read_json(path)
     for key, what in MUST_STAY.items():

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.classical.teachers import Teacher
-from qkd_qiskit.config import STUDENT_DEFAULTS, Settings, TrainingSettings, validate
+from qkd_qiskit.config import (
+    STUDENT_CONSTANTS,
+    STUDENT_DEFAULTS,
+    DistillationSettings,
+    Settings,
+    TrainingSettings,
+    validate,
+)
 from qkd_qiskit.distillation.checkpoints import load_checkpoint, restore_state, restore_student, save_checkpoint
 from qkd_qiskit.distillation.losses import Objective
-from qkd_qiskit.distillation.training import TrainingPlan, TrainingState, iterate_epochs, predict
+from qkd_qiskit.distillation.training import (
+    TrainingPlan,
+    TrainingState,
+    iterate_epochs,
+    predict,
+    rank_epoch,
+    train_to_best,
+)
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError, RunError
 from qkd_qiskit.files import append_json_line, read_json, write_json
 from qkd_qiskit.listening import Listener
@@ -29,7 +42,7 @@ def train(
     *,
     loss: str | None = None,
     temperature: float | None = None,
-    alpha: float = 0.9,
+    alpha: float | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -37,6 +50,7 @@ def train(
     clip: float | None = None,
     seed: int = 0,
     listener: Listener | None = None,
+    **constants: float,
 ) -> list[dict[str, Any]]:
     """Train a student in memory and leave it at its best epoch on the validation images.
 
@@ -44,9 +58,9 @@ def train(
         placed: the student, from `build_student`; changed in place.
         dataset: its `train` and `validation` images are used.
         teacher: what is distilled; `None` for plain training.
-        loss: `kd`, `ce` or `paper`; by default `kd` with a teacher and `ce` without.
-        temperature: softens both distributions; the command line's default for this kind of student if not given.
-        alpha: weight of the teacher's term.
+        loss: one of `LOSSES`; by default `kd` with a teacher and `ce` without.
+        temperature: softens both distributions; the loss's own for this kind of student if not given.
+        alpha: weight of the teacher's term; the loss's own if not given.
         epochs: passes over the training images; like the four below, the command line's default if not given.
         batch_size: images a step.
         lr: largest learning rate.
@@ -54,6 +68,7 @@ def train(
         clip: largest gradient norm; 0 switches clipping off.
         seed: decides order and dropout.
         listener: follows along.
+        **constants: other constants of the loss, such as `beta`; see `DistillationSettings`.
 
     Returns:
         The epochs' metrics.
@@ -62,25 +77,35 @@ def train(
         ConfigurationError: a name is unknown, or the loss needs a teacher.
         BackendError: the engine disagrees with Aer.
     """
-    usual = STUDENT_DEFAULTS.get(placed.student.blueprint.kind, {}).get("distillation", {}).get("temperature", 4.0)
-    objective = Objective(loss or ("kd" if teacher else "ce"), usual if temperature is None else temperature, alpha)
+    asked = {"temperature": temperature, "alpha": alpha, **constants}
+    objective = _objective_in_memory(placed, loss or ("kd" if teacher else "ce"), asked)
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "schedule": schedule, "clip": clip}
     plan = _plan_in_memory(placed, given, seed)
+    objective.check_batch_size(plan.batch_size)
     logits = teacher.logits(dataset.train) if teacher and objective.needs_teacher else None
     if placed.compilation is not None:
         probe(placed, dataset.train.pixels[:4])
-    state, history, best = TrainingState.start(placed.student, plan), [], None
-    listener = listener or Listener()
-    for facts in iterate_epochs(
-        state, plan, objective, dataset.train, dataset.validation, teacher_logits=logits, report=listener.step
-    ):
-        history.append(facts)
-        listener.epoch(facts, plan.epochs)
-        if best is None or _rank(facts) > _rank(best[0]):
-            best = (facts, {name: weight.clone() for name, weight in placed.student.state_dict().items()})
-    if best:
-        placed.student.load_state_dict(best[1])
+    follower = listener or Listener()
+    history, _ = train_to_best(
+        placed.student,
+        plan,
+        objective,
+        dataset.train,
+        dataset.validation,
+        teacher_logits=logits,
+        report=follower.step,
+        follow=lambda facts: follower.epoch(facts, plan.epochs),
+    )
     return history
+
+
+def _objective_in_memory(placed: PlacedStudent, loss: str, asked: dict[str, float | None]) -> Objective:
+    """Fill in what this kind of student wants of the loss and check the constants."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    validate(DistillationSettings, given, "train")
+    blueprint = placed.student.blueprint
+    constants: dict[str, Any] = {**STUDENT_CONSTANTS.get((blueprint.kind, loss), {}), **given}
+    return Objective(loss, **constants, num_classes=blueprint.num_classes)
 
 
 def _plan_in_memory(placed: PlacedStudent, given: dict[str, Any], seed: int) -> TrainingPlan:
@@ -91,11 +116,6 @@ def _plan_in_memory(placed: PlacedStudent, given: dict[str, Any], seed: int) -> 
     check_batch_size(training.batch_size, placed.student.blueprint)
     fields = ("epochs", "batch_size", "learning_rate", "schedule", "clip", "weight_decay")
     return TrainingPlan(**{name: getattr(training, name) for name in fields}, seed=seed)
-
-
-def _rank(facts: dict[str, Any]) -> tuple[float, float]:
-    """Order epochs: higher validation accuracy first, then lower validation loss."""
-    return facts["validation_accuracy"], -facts["validation_loss"]
 
 
 def train_run(
@@ -174,7 +194,7 @@ def _train_locked(run: RunDirectory, settings: Settings, listener: Listener) -> 
         report=listener.step,
     )
     for facts in epochs:
-        if best is None or _rank(facts) > _rank(best):
+        if best is None or rank_epoch(facts) > rank_epoch(best):
             best = facts
             save_checkpoint(run.best, state, {"best": best, "newest": facts})
         append_json_line(run.metrics, facts)  # before `last`: a line too many is taken back on resuming
@@ -247,7 +267,7 @@ def _summarise(
         "samples_per_second": samples / trained if trained else None,
         "weights": student.num_weights(),
         "teacher_weights": prepared.teacher.num_parameters if prepared.teacher else None,
-        "loss": asdict(prepared.objective),
+        "loss": prepared.objective.describe(),
         "engine": settings.training.engine,
         "backend": settings.backend.name,
         "layer": settings.student.layer,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from qkd_qiskit.report import wording
+from qkd_qiskit.report import tables, wording
+
+MOST_ROWS = 40
+"""Of a table of several runs; a pull request is no place for hundreds."""
 
 
 def render_markdown(numbers: dict[str, Any]) -> str:
@@ -20,6 +23,34 @@ def render_markdown(numbers: dict[str, Any]) -> str:
     revision = (numbers["environment"].get("git_revision") or "unknown")[:12]
     parts.append(f"Run `{numbers['run']}`, revision {revision}; every number is in `report.json`.")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def render_several_markdown(numbers: dict[str, Any]) -> str:
+    """Write title, results and the tables of accuracies and paired differences of several runs and studies."""
+    from qkd_qiskit.report import several
+
+    parts = [f"## {_escape(several.title(numbers))}"]
+    for part in several.comparisons(numbers):
+        parts += [f"### {_escape(part['name'])}", _escape(several.describe_study(part)), _escape(several.lead(part))]
+        parts += [_rows_table(part["groups"], "accuracy, %", tables.percent)]
+        if part["paired"] and part["paired"]["rows"]:
+            paired = part["paired"]
+            parts.append(f"Paired differences against {_escape(str(paired['reference']))}, in points:")
+            parts.append(_rows_table(paired["rows"], "difference", tables.points))
+    parts.append("\n".join(f"- {_escape(note)}" for note in several.notes(numbers)))
+    parts.append("Every number is in `report.json`.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rows_table(rows: list[dict[str, Any]], what: str, write: Any) -> str:
+    listed = []
+    for row in rows[:MOST_ROWS]:
+        labels = " · ".join([*map(str, row["labels"].values()), *([str(row["compared"])] if "compared" in row else [])])
+        interval = f"{write(row['interval'][0])} to {write(row['interval'][1])}" if row["interval"] else row["reason"]
+        where = f"{row['backend']}, noise × {row['noise_scale']:g}, {row['shots'] or 'no'} shots"
+        listed.append([labels or row["backend"], where, str(row["seeds"]), write(row["mean"]), interval])
+    table = _table(["", "where", "seeds", what, "95 % interval"], listed)
+    return table + (f"\n\n{len(rows) - MOST_ROWS} more rows are in `report.json`." if len(rows) > MOST_ROWS else "")
 
 
 def _evaluation_table(numbers: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from qkd_qiskit.report import wording
+from qkd_qiskit.report import tables, wording
+from qkd_qiskit.report.comparison_page import condition_section
 from qkd_qiskit.report.figures.accuracies import draw_accuracies
-from qkd_qiskit.report.figures.canvas import COLOURS, Panel
 from qkd_qiskit.report.figures.circuit import draw_circuit
 from qkd_qiskit.report.figures.confusion import draw_confusion
 from qkd_qiskit.report.figures.curves import draw_curves
+from qkd_qiskit.report.figures.device import draw_device
 from qkd_qiskit.report.figures.expectations import draw_expectations
 from qkd_qiskit.report.figures.reliability import draw_reliability
-from qkd_qiskit.report.template import PAGE
+from qkd_qiskit.report.parts import Drawing, Section, Table, fill_page
 
-
-@dataclass(frozen=True)
-class Drawing:
-    """Panels that belong together, with what they show and where the numbers are from.
-
-    Attributes:
-        panels: drawn side by side where the page is wide enough.
-        caption: what to see in them.
-        provenance: samples, shots, backend, seeds, snapshot date.
-        large: whether panels keep their width; else three stand side by side.
-    """
-
-    panels: list[Panel]
-    caption: str
-    provenance: list[str]
-    large: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table; `small` ones stand side by side."""
-
-    caption: str
-    head: list[str]
-    rows: list[list[str]]
-    small: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; `missing` says why it has nothing to show."""
-
-    name: str
-    title: str
-    intro: str = ""
-    drawings: list[Drawing] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    missing: str = ""
+NO_CHART = "There is no map of the device: the run is of a version that did not keep the errors of unused qubits."
 
 
 def render_page(numbers: dict[str, Any]) -> str:
@@ -64,39 +24,43 @@ def render_page(numbers: dict[str, Any]) -> str:
     Args:
         numbers: from `collect_report`.
     """
-    evaluations = [_evaluation_section(numbers, item, place) for place, item in enumerate(numbers["evaluations"])]
-    if not evaluations:
-        reason = "There is no finished evaluation: `qkd-qiskit evaluate RUN --backend fake_brisbane` makes one."
-        evaluations = [Section("evaluations", "On backends", missing=reason)]
-    sections = [
-        _accuracy_section(numbers),
-        *evaluations,
-        _training_section(numbers),
-        _circuit_section(numbers),
-        _settings_section(numbers),
-    ]
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(PAGE).render(
+    return fill_page(
+        run_sections(numbers),
         title=wording.title(numbers),
         run=numbers["run"],
         lead=wording.lead(numbers),
         notes=wording.notes(numbers),
-        sections=sections,
-        light=_variables(1),
-        dark=_variables(2),
-        svg=lambda panel: Markup(panel.svg),  # drawn by `render`, which escapes every text
         schema=numbers["schema"],
         version=(numbers["environment"].get("versions") or {}).get("qkd_qiskit"),
     )
 
 
-def _variables(place: int) -> Markup:
-    return Markup("".join(f"--{names[0]}:{names[place]};" for names in COLOURS.values()))
+def run_sections(numbers: dict[str, Any], prefix: str = "") -> list[Section]:
+    """Draw every figure of a run.
+
+    Args:
+        numbers: from `collect_report`.
+        prefix: makes the names of its drawings unique on a page of several runs.
+    """
+    evaluations = [
+        _evaluation_section(numbers, item, f"{prefix}e{place + 1}") for place, item in enumerate(numbers["evaluations"])
+    ]
+    if not evaluations:
+        reason = "There is no finished evaluation: `qkd-qiskit evaluate RUN --backend fake_brisbane` makes one."
+        evaluations = [Section(f"{prefix}evaluations", "On backends", missing=reason)]
+    return [
+        _accuracy_section(numbers, prefix),
+        *evaluations,
+        condition_section(numbers["conditions"], f"{prefix}conditions"),
+        _training_section(numbers, prefix),
+        _circuit_section(numbers, prefix),
+        _settings_section(numbers, prefix),
+    ]
 
 
-def _accuracy_section(numbers: dict[str, Any]) -> Section:
+def _accuracy_section(numbers: dict[str, Any], prefix: str) -> Section:
     if not numbers["accuracies"]:
-        return Section("accuracy", "Accuracy", missing="No test image has been classified yet.")
+        return Section(f"{prefix}accuracy", "Accuracy", missing="No test image has been classified yet.")
     samples = sorted({row["samples"] for row in numbers["accuracies"]}, reverse=True)
     backends = list(dict.fromkeys(row["backend"] for row in numbers["accuracies"] if row["backend"]))
     shots = sorted({row["shots"] for row in numbers["accuracies"] if row["shots"] is not None})
@@ -112,16 +76,18 @@ def _accuracy_section(numbers: dict[str, Any]) -> Section:
         dates=[numbers["facts"]["calibration_date"], *(row["calibration_date"] for row in numbers["accuracies"])],
     )
     drawing = Drawing(
-        [draw_accuracies(numbers["accuracies"], len(numbers["facts"]["classes"]))], caption, line, large=True
+        [draw_accuracies(numbers["accuracies"], len(numbers["facts"]["classes"]), f"{prefix}accuracies")],
+        caption,
+        line,
+        large=True,
     )
     note = (
         "Noiseless: the same weights on the same samples. Points: paired difference, 95 % interval of Agresti and Min."
     )
-    return Section("accuracy", "Accuracy", "", [drawing], [Table(note, *wording.accuracy_table(numbers))])
+    return Section(f"{prefix}accuracy", "Accuracy", "", [drawing], [Table(note, *wording.accuracy_table(numbers))])
 
 
-def _evaluation_section(numbers: dict[str, Any], item: dict[str, Any], place: int) -> Section:
-    name = f"e{place + 1}"
+def _evaluation_section(numbers: dict[str, Any], item: dict[str, Any], name: str) -> Section:
     line = wording.provenance(
         numbers,
         f"n = {item['samples']:,} test images",
@@ -130,13 +96,16 @@ def _evaluation_section(numbers: dict[str, Any], item: dict[str, Any], place: in
         dates=[item["calibration_date"]],
     )
     drawings = [
-        Drawing(draw_expectations(item, name), _describe_expectations(item), line),
+        Drawing(
+            draw_expectations(item, name), _describe_expectations(item), line, table=tables.list_expectations(item)
+        ),
         Drawing(
             [*draw_confusion(item, name), draw_reliability(item, name)],
             "Confusion matrices: counts, shaded by the share of the true class, 0 to 1 in both. Reliability: accuracy "
             "of the answers in each bin of confidence with its 95 % Wilson interval, and how confidences are spread; "
             "ECE is the expected calibration error over ten bins, before any calibration.",
             line,
+            table=tables.list_reliability(item),
         ),
     ]
     return Section(name, f"On {item['title']}", _describe_evaluation(item), drawings)
@@ -174,10 +143,10 @@ def _describe_expectations(item: dict[str, Any]) -> str:
     return said
 
 
-def _training_section(numbers: dict[str, Any]) -> Section:
+def _training_section(numbers: dict[str, Any], prefix: str) -> Section:
     training = numbers["training"]
     if training is None:
-        return Section("training", "Training", missing="No epoch has ended yet.")
+        return Section(f"{prefix}training", "Training", missing="No epoch has ended yet.")
     caption = f"{training['formula']}; parts are drawn before weighting."
     if any(training["distillation_loss"]):
         caption += f" Temperature {training['temperature']:g}."
@@ -188,10 +157,11 @@ def _training_section(numbers: dict[str, Any]) -> Section:
         "exact, no shots",
         dates=[numbers["facts"]["calibration_date"]],
     )
-    return Section("training", "Training", "", [Drawing(draw_curves(training), caption, line, large=True)])
+    drawing = Drawing(draw_curves(training, prefix), caption, line, large=True, table=tables.list_epochs(training))
+    return Section(f"{prefix}training", "Training", "", [drawing])
 
 
-def _circuit_section(numbers: dict[str, Any]) -> Section:
+def _circuit_section(numbers: dict[str, Any], prefix: str) -> Section:
     circuit, drawings, missing = numbers["circuit"], [], ""
     if circuit is None:
         missing = "The circuit has not been compiled yet."
@@ -207,13 +177,27 @@ def _circuit_section(numbers: dict[str, Any]) -> Section:
         line = wording.provenance(
             numbers, "the same circuit for every sample", dates=[numbers["facts"]["calibration_date"]]
         )
-        drawings = [Drawing([draw_circuit(circuit)], caption, line, large=True)]
+        drawings = [Drawing([draw_circuit(circuit, prefix)], caption, line, large=True)]
+    drawings += [_draw_map(numbers, item, f"{prefix}map{place}") for place, item in enumerate(numbers["devices"])]
+    if not numbers["devices"] and any(row["device"] for row in numbers["isa"]):
+        missing = (missing + " " + NO_CHART).strip()
     note = "Compiled circuits. Layout: the physical qubit of each logical one, in order."
     tables = [Table(note, *wording.isa_table(numbers))] if numbers["isa"] else []
-    return Section("circuit", "Circuit", "", drawings, tables, missing)
+    return Section(f"{prefix}circuit", "Circuit", "", drawings, tables, missing)
 
 
-def _settings_section(numbers: dict[str, Any]) -> Section:
+def _draw_map(numbers: dict[str, Any], device: dict[str, Any], name: str) -> Drawing:
+    used = ", ".join(dict.fromkeys(device["used_by"]))
+    caption = (
+        f"{device['device']}: every qubit coloured by its readout error, every coupling by its two-qubit error, in "
+        "quarters of equal number from the lowest errors to the highest. Black rings and bars: the qubits the circuit "
+        f"is laid on and the couplings between them ({used})."
+    )
+    line = wording.provenance(numbers, "the layout of every sample", "no shots", backend=used, dates=[device["date"]])
+    return Drawing([draw_device(device, name)], caption, line, large=True, table=tables.list_device(device))
+
+
+def _settings_section(numbers: dict[str, Any], prefix: str) -> Section:
     environment = {
         key: value
         for key, value in numbers["environment"].items()
@@ -225,4 +209,4 @@ def _settings_section(numbers: dict[str, Any]) -> Section:
     tables = [Table("Settings", ["setting", "value"], wording.flatten(numbers["settings"]), small=True)]
     if rows:
         tables.append(Table("Environment of the training", ["", "value"], rows, small=True))
-    return Section("settings", "Settings and environment", tables=tables)
+    return Section(f"{prefix}settings", "Settings and environment", tables=tables)

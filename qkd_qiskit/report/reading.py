@@ -12,7 +12,7 @@ import numpy as np
 from qkd_qiskit.config import Settings
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.files import digest_of_file, read_json
-from qkd_qiskit.runs import RunDirectory
+from qkd_qiskit.runs import CHART, RunDirectory
 
 ARRAYS = (
     "expectation_values",
@@ -36,6 +36,7 @@ class StoredEvaluation:
         calibration: `calibration.json`.
         arrays: by the names in `ARRAYS`: expectation values `(N, O)`, logits `(N, S)`, labels `(N,)`.
         of_best: whether it is of the best checkpoint as it is now; a resumed training may have found a better one.
+        chart: `device_chart.json`: errors of the whole device; `None` where there is none.
     """
 
     name: str
@@ -44,13 +45,20 @@ class StoredEvaluation:
     calibration: dict[str, Any]
     arrays: dict[str, np.ndarray]
     of_best: bool
+    chart: dict[str, Any] | None = None
 
     @property
     def is_ideal(self) -> bool:
         """Whether it ran without noise and without counting: then it says no more than its noiseless values."""
+        return self.noise_scale == 0 and not self.result["shots"]
+
+    @property
+    def noise_scale(self) -> float:
+        """How strong the noise is, 1 as calibrated; 0 on a simulator without noise."""
         backend = self.identity.get("backend", {})
-        quiet = not backend.get("noise") or not backend.get("noise_scale", 1.0)
-        return backend.get("kind") == "aer" and quiet and not self.result["shots"]
+        if backend.get("kind") == "aer" and not backend.get("noise"):
+            return 0.0
+        return float(backend.get("noise_scale", 1.0))
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class StoredRun:
         circuit_facts: `student.json`; `None` before the circuit was compiled.
         evaluations: the finished ones: simulators first, then fake devices, then hardware.
         unfinished: folders of evaluations without a result.
+        chart: `device_chart.json` of the training's device; `None` without one.
     """
 
     directory: RunDirectory
@@ -76,6 +85,7 @@ class StoredRun:
     circuit_facts: dict[str, Any] | None
     evaluations: tuple[StoredEvaluation, ...]
     unfinished: tuple[str, ...]
+    chart: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -103,6 +113,7 @@ def read_run(run: RunDirectory) -> StoredRun:
         circuit_facts=_read_object(run.circuits.with_suffix(".json")),
         evaluations=tuple(finished),
         unfinished=tuple(folder.name for folder in folders if not (folder / "result.json").exists()),
+        chart=_read_chart(run.path),
     )
 
 
@@ -122,7 +133,19 @@ def read_evaluation(folder: Path, best: str | None = None) -> StoredEvaluation:
     arrays = _read_arrays(folder / "expectation_values.npz")
     _check(result, arrays, folder)
     of_best = best is None or identity.get("checkpoint", best) == best
-    return StoredEvaluation(folder.name, result, {"backend": {}, **identity}, calibration, arrays, of_best)
+    whole = {"backend": {}, **identity}
+    return StoredEvaluation(folder.name, result, whole, calibration, arrays, of_best, _read_chart(folder))
+
+
+def _read_chart(folder: Path) -> dict[str, Any] | None:
+    """Read the chart of a device; there is none without a device, or from versions before there were charts.
+
+    Raises:
+        RunError: it can't be read.
+    """
+    path = folder / CHART
+    content = read_json(path) if path.exists() else None
+    return content if isinstance(content, dict) else None
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:

@@ -1,6 +1,24 @@
 """The page's template: one style block, no scripts, nothing fetched; a Python string, so no package data."""
 
-PAGE = """<!doctype html>
+PAGE = """{% macro grid(table) %}
+<div class="scroll" tabindex="0">
+<table{{ ' class=facts' if not table.small }} aria-label="{{ table.caption }}">
+<thead><tr>{% for cell in table.head %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in table.rows %}
+<tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+{% endmacro %}
+{% macro data(table) %}
+<details>
+<summary>{{ table.caption }}</summary>
+{{ grid(table) }}
+</details>
+{% endmacro %}
+<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -47,6 +65,11 @@ tbody th { font-weight: 500; }
 .columns table { width: 100%; font-size: .8rem; }
 .columns td { overflow-wrap: anywhere; }
 .columns th { white-space: nowrap; }
+details { margin: -1.2rem 0 1.8rem; font-size: .85rem; }
+summary { color: var(--faint); cursor: pointer; }
+details .scroll { max-height: 26rem; overflow: auto; margin-top: .4rem; }
+details table { font-size: .8rem; }
+h2.chapter { font-size: 1.6rem; border-top: 3px solid var(--ink); margin-top: 4rem; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; font-size: .82rem; color: var(--faint); }
 @media (max-width: 600px) {
   main { padding: 1.4rem 1rem 3rem; }
@@ -77,7 +100,11 @@ footer { margin-top: 3rem; font-size: .82rem; color: var(--faint); }
 </header>
 {% for section in sections %}
 <section id="{{ section.name }}">
+{% if section.level == 1 %}
+<h2 class="chapter">{{ section.title }}</h2>
+{% else %}
 <h2>{{ section.title }}</h2>
+{% endif %}
 {% if section.intro %}
 <p>{{ section.intro }}</p>
 {% endif %}
@@ -97,24 +124,22 @@ footer { margin-top: 3rem; font-size: .82rem; color: var(--faint); }
 {%- endfor -%}
 </span></figcaption>
 </figure>
+{% if drawing.table %}
+{{ data(drawing.table) }}
+{% endif %}
 {% endfor %}
 {% if section.tables and section.tables[0].small %}
 <div class="columns">
 {% endif %}
 {% for table in section.tables %}
+{% if table.folded %}
+{{ data(table) }}
+{% else %}
 <div>
 <p class="caption">{{ table.caption }}</p>
-<div class="scroll">
-<table{{ ' class=facts' if not table.small }} aria-label="{{ table.caption }}">
-<thead><tr>{% for cell in table.head %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in table.rows %}
-<tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}
-</tbody>
-</table>
+{{ grid(table) }}
 </div>
-</div>
+{% endif %}
 {% endfor %}
 {% if section.tables and section.tables[0].small %}
 </div>

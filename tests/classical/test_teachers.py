@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from qkd_qiskit.classical import teacher_cache, teachers
+from qkd_qiskit.classical import teacher_cache, teacher_training, teachers
 from qkd_qiskit.classical.datasets import load_dataset
 from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.classical.teacher_networks import LeNet
@@ -215,3 +215,48 @@ def test_mnist_is_learnt(real_data: Path) -> None:
     dataset = load_dataset("mnist", classes="0,1", data_dir=real_data, test_per_class=200)
     correct, total = build_teacher("lenet", dataset, epochs=1).accuracy(dataset.test)
     assert correct >= 0.97 * total
+
+
+def test_an_early_stopped_teacher_has_the_weights_of_that_epoch(tiny: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same schedule, stopped: not the best epoch, and not a shorter training."""
+    epochs: list[dict[str, torch.Tensor]] = []
+    original = teacher_training.compute_logits
+
+    def keep(network: torch.nn.Module, *arguments: Any) -> torch.Tensor:
+        epochs.append({name: weight.clone() for name, weight in network.state_dict().items()})
+        return original(network, *arguments)
+
+    monkeypatch.setattr(teacher_training, "compute_logits", keep)
+    build(tiny, epochs=5)
+    whole, stopped = epochs.copy(), build(tiny, epochs=5, stop_epoch=2)
+    assert len(epochs) == 7
+    for name, weight in stopped.network.state_dict().items():
+        assert torch.equal(weight, whole[1][name])
+    short = build(tiny, epochs=2)
+    assert short.digest != stopped.digest
+
+
+def test_a_teacher_can_not_stop_after_its_end(tiny: Dataset) -> None:
+    with pytest.raises(ConfigurationError, match="stop_epoch is 3, but it is trained for 1 to 2 epochs"):
+        build(tiny, epochs=2, stop_epoch=3)
+
+
+def test_a_teacher_without_a_stop_keeps_its_name_in_the_cache(tiny: Dataset) -> None:
+    training = teachers._complete_settings("lenet", tiny, 2, 8, None, 0)
+    assert "stop_epoch" not in teachers.identify_teacher("lenet", tiny, training, "cpu")["training"]
+
+
+def test_a_teacher_may_have_fewer_images_than_there_are(trainings: list[str]) -> None:
+    few = load_dataset(classes="0,1", teacher_per_class=20)
+    assert torch.bincount(few.teacher_train.labels).tolist() == [20, 20]
+    assert len(few.train) > 200
+    whole = load_dataset(classes="0,1")
+    assert few.train.digest == whole.train.digest == whole.teacher_train.digest
+    assert load_dataset(classes="0,1", train_per_class=20).train.digest == few.teacher_train.digest
+    assert build(few).digest != build(whole).digest
+    assert len(trainings) == 2
+
+
+def test_self_needs_a_student(tiny: Dataset) -> None:
+    with pytest.raises(ConfigurationError, match=r"is a student.*--teacher self"):
+        build_teacher("self", tiny)

@@ -11,7 +11,7 @@ from torch import nn
 
 from qkd_qiskit.classical.images import Images
 from qkd_qiskit.distillation.checkpoints import load_checkpoint, restore_state, save_checkpoint
-from qkd_qiskit.distillation.losses import Objective
+from qkd_qiskit.distillation.losses import LOSSES, LossParts, Objective
 from qkd_qiskit.distillation.training import TrainingPlan, TrainingState, iterate_epochs, predict
 from qkd_qiskit.exceptions import ConfigurationError, QkdError
 
@@ -136,3 +136,50 @@ def test_prediction_switches_dropout_off_and_back() -> None:
     first, again = (predict(student, VALIDATION.pixels, batch_size=size) for size in (4, 15))
     torch.testing.assert_close(first, again)
     assert student.training
+
+
+class TwoStage(nn.Module):
+    """A student that hands out what its head is fed with, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh())
+        self.head = nn.Linear(5, 3)
+        self.passes = 0
+
+    def measure(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.passes += self.training
+        return self.body(pixels)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.head(self.measure(pixels))
+
+
+def test_relations_are_learnt_in_one_pass_a_step() -> None:
+    plan = TrainingPlan(epochs=30, batch_size=8, learning_rate=0.03, seed=3)
+    student = TwoStage()
+    state = TrainingState.start(student, plan)
+    history = [*iterate_epochs(state, plan, Objective("rkd"), TRAIN, VALIDATION, teacher_logits=TEACHER)]
+    assert student.passes == 30 * 5
+    assert history[-1]["distillation_loss"] < 0.6 * history[0]["distillation_loss"]
+    assert history[-1]["validation_accuracy"] > 0.8
+
+
+def test_the_annealed_temperature_reaches_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    real = LOSSES["kd"]
+
+    def watch(*arguments: torch.Tensor, temperature: float, alpha: float) -> LossParts:
+        seen.append(temperature)
+        return real(*arguments, temperature=temperature, alpha=alpha)
+
+    monkeypatch.setitem(LOSSES, "kd", watch)
+    state = TrainingState.start(make_student(), PLAN)
+    list(
+        iterate_epochs(
+            state, PLAN, Objective("kd", 6.0, temperature_end=1.5), TRAIN, VALIDATION, teacher_logits=TEACHER
+        )
+    )
+    steps = PLAN.epochs * 5
+    assert seen == pytest.approx([6 * 0.25 ** (step / (steps - 1)) for step in range(steps)])

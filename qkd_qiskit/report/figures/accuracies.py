@@ -14,7 +14,7 @@ LOOKS = {"teacher": (INK, "D", True), "training": (IDEAL, "s", True), "noiseless
 OTHER = (DEVICE, "o", True)
 
 
-def draw_accuracies(rows: list[dict[str, Any]], num_classes: int) -> Panel:
+def draw_accuracies(rows: list[dict[str, Any]], num_classes: int, name: str = "accuracies") -> Panel:
     """Draw accuracies as points with 95 % Wilson intervals; a backend and its noiseless samples share a line."""
     lines = pair_rows(rows)
 
@@ -34,7 +34,7 @@ def draw_accuracies(rows: list[dict[str, Any]], num_classes: int) -> Panel:
     )
     margins = (0.05, 0.62, 0.05, 0.5)
     return render(
-        "accuracies",
+        name,
         f"Accuracies with 95 % intervals. {listed}.",
         (4.7, 0.6 + 0.56 * len(lines)),
         draw,
@@ -57,7 +57,7 @@ def _draw_point(axes: Axes, height: float, row: dict[str, Any]) -> None:
     colour, marker, filled = LOOKS.get(row["kind"], OTHER)
     axes.plot(row["interval"], [height] * 2, color=colour, lw=2.2, solid_capstyle="round", alpha=0.5, zorder=2)
     face = colour if filled else SURFACE
-    axes.plot(row["accuracy"], height, marker, ms=6.5, mfc=face, mec=colour, mew=1.6, zorder=3)
+    axes.plot(row["accuracy"], height, marker, ms=6.5, mfc=face, mec=colour, mew=1.6, zorder=3, clip_on=False)
 
 
 def _finish(axes: Axes, rows: int, left: float, num_classes: int) -> None:

@@ -17,6 +17,10 @@ from matplotlib.figure import Figure
 INK, FAINT, GRID, SURFACE = "#0a0001", "#0a0002", "#0a0003", "#0a0004"
 IDEAL, DEVICE, TINT = "#0a0005", "#0a0006", "#0a0007"
 STEPS = ("#0a0008", "#0a0009", "#0a000a", "#0a000b")
+KINDS = ("#0a000c", "#0a000d", "#0a000e", "#0a000f", "#0a0010")
+MARKERS = ("o", "s", "^", "D", "v")
+LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1.2, 2)), (0, (3, 1.2)))
+"""Colours, markers and dashes of unordered kinds; the same place in each belongs together."""
 
 COLOURS = {
     INK: ("ink", "#1c2127", "#e7e9ec"),
@@ -30,6 +34,11 @@ COLOURS = {
     STEPS[1]: ("step2", "#1d7291", "#7ccf6a"),
     STEPS[2]: ("step3", "#3d4a8f", "#3fa7b5"),
     STEPS[3]: ("step4", "#3b0f4f", "#8f86e0"),
+    KINDS[0]: ("kind1", "#0b62a8", "#6cb6f5"),
+    KINDS[1]: ("kind2", "#c2410c", "#fb9a5b"),
+    KINDS[2]: ("kind3", "#00805c", "#3ecb9d"),
+    KINDS[3]: ("kind4", "#9a3d80", "#e59bcb"),
+    KINDS[4]: ("kind5", "#4a4f57", "#c9cdd3"),
 }
 """What is drawn with: the CSS variable it becomes, in light, in dark. Blue and orange differ for every kind of colour
 blindness; markers and dashes tell the same in grey."""

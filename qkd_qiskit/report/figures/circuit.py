@@ -17,7 +17,7 @@ LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 EDGES = {"input": IDEAL, "weight": INK, "fixed": FAINT}
 
 
-def draw_circuit(numbers: dict[str, Any]) -> Panel:
+def draw_circuit(numbers: dict[str, Any], prefix: str = "") -> Panel:
     """Draw the gates of `collect_gates`: turned by features (tinted), by trained weights (plain), fixed."""
     wires = numbers["qubits"]
     columns = max((gate["column"] for gate in numbers["gates"]), default=0) + 1
@@ -38,7 +38,7 @@ def draw_circuit(numbers: dict[str, Any]) -> Panel:
         f"qubits, depth {numbers['depth']}, {numbers['inputs']} inputs, {numbers['weights']} trained angles."
     )
     height = _height(rows - 1, wires - 1, wires) + 1.4
-    return render("circuit", words, (0.5 * (shown + 1.4), 0.5 * height), draw, wide=True)
+    return render(f"{prefix}circuit", words, (0.5 * (shown + 1.4), 0.5 * height), draw, wide=True)
 
 
 def _height(row: int, qubit: int, wires: int) -> float:

@@ -24,7 +24,7 @@ ACCURACIES = (
 )
 
 
-def draw_curves(numbers: dict[str, Any]) -> list[Panel]:
+def draw_curves(numbers: dict[str, Any], prefix: str = "") -> list[Panel]:
     """Draw losses and accuracies against the epoch, the best epoch marked."""
     best = numbers["best_epoch"]
     position = numbers["epochs"].index(best) if best in numbers["epochs"] else -1
@@ -36,6 +36,7 @@ def draw_curves(numbers: dict[str, Any]) -> list[Panel]:
         values = [value for name, *_ in parts for value in numbers[name] if value]
         if values and max(values) > 8 * min(values):
             _use_log_scale(axes)
+            axes.set_ylim(top=max(values) * (max(values) / min(values)) ** 0.45)  # room for the legend
         _finish(axes, numbers, "upper right")
 
     def accuracies(figure: Figure) -> None:
@@ -49,8 +50,8 @@ def draw_curves(numbers: dict[str, Any]) -> list[Panel]:
     accuracy = numbers["validation_accuracy"][position]
     reached = "" if accuracy is None else f"; validation accuracy {accuracy:.1%} at best epoch {best}"
     return [
-        render("losses", f"Training loss and its parts against the epoch: {ends}.", SIZE, losses),
-        render("learning", f"Training and validation accuracy against the epoch{reached}.", SIZE, accuracies),
+        render(f"{prefix}losses", f"Training loss and its parts against the epoch: {ends}.", SIZE, losses),
+        render(f"{prefix}learning", f"Training and validation accuracy against the epoch{reached}.", SIZE, accuracies),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from qkd_qiskit.config import LOSS_CONSTANTS
 from qkd_qiskit.report.reading import StoredRun
 
 SERIES = ("loss", "task_loss", "distillation_loss", "validation_loss", "train_accuracy", "validation_accuracy")
@@ -12,6 +13,10 @@ FORMULAS = {
     "kd": "loss = {rest:g} task + {alpha:g} distillation",
     "paper": "loss = task + {alpha:g} distillation",
     "ce": "loss = task",
+    "dkd": "loss = task + distillation",
+    "dist": "loss = task + distillation",
+    "rkd": "loss = task + distillation",
+    "logit_std": "loss = {rest:g} task + {beta:g} distillation",
 }
 
 
@@ -19,30 +24,29 @@ def collect_curves(run: StoredRun) -> dict[str, Any] | None:
     """List the epochs' losses and accuracies; `None` before the first epoch has ended."""
     if not run.epochs:
         return None
-    distillation = run.settings.distillation
+    constants = {**LOSS_CONSTANTS.get(run.settings.loss, {}), **run.settings.constants}
+    rest = round(1 - constants.get("alpha", 0.0), 12)
     best = max(run.epochs, key=_rank)
     last = run.epochs[-1]
     return {
         "epochs": [epoch["epoch"] for epoch in run.epochs],
         "planned_epochs": run.settings.training.epochs,
-        **{name: [_finite(epoch.get(name)) for epoch in run.epochs] for name in SERIES},
+        **{name: [finite(epoch.get(name)) for epoch in run.epochs] for name in SERIES},
         "train_samples": last["train_samples"],
         "validation_samples": last["validation_samples"],
         "best_epoch": run.result["best_epoch"] if run.result else best["epoch"],
         "loss_name": run.settings.loss,
-        "formula": FORMULAS.get(run.settings.loss, "loss").format(
-            alpha=distillation.alpha, rest=round(1 - distillation.alpha, 12)
-        ),
-        "temperature": distillation.temperature,
+        "formula": FORMULAS.get(run.settings.loss, "loss").format(**{"rest": rest, **constants}),
+        "temperature": constants.get("temperature"),
         "seconds": sum(epoch.get("seconds", 0.0) for epoch in run.epochs),
     }
 
 
 def _rank(epoch: dict[str, Any]) -> tuple[float, float]:
-    loss = _finite(epoch.get("validation_loss"))
+    loss = finite(epoch.get("validation_loss"))
     return epoch["validation_accuracy"], -(math.inf if loss is None else loss)
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
     """Keep what JSON can hold: a training that diverged has gaps."""
     return value if value is not None and math.isfinite(value) else None

@@ -96,3 +96,9 @@ def _take_off_line(ideal: np.ndarray, measured: np.ndarray) -> np.ndarray:
     if line["slope"] is None or line["intercept"] is None:
         return measured - measured.mean()
     return measured - line["slope"] * ideal - line["intercept"]
+
+
+def fit_through_origin(ideal: np.ndarray, measured: np.ndarray) -> float | None:
+    """Fit `measured = slope ideal` by least squares; `None` where all ideal values are 0."""
+    power = float((ideal**2).sum())
+    return float((ideal * measured).sum()) / power if power else None

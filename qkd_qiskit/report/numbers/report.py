@@ -6,25 +6,33 @@ from typing import Any
 
 from qkd_qiskit.report.numbers.accuracies import collect_accuracies, collect_difference, describe_backend
 from qkd_qiskit.report.numbers.circuits import collect_gates, collect_isa
+from qkd_qiskit.report.numbers.comparison import collect_comparison
 from qkd_qiskit.report.numbers.confusion import collect_confusion
 from qkd_qiskit.report.numbers.curves import collect_curves
+from qkd_qiskit.report.numbers.device import collect_device
 from qkd_qiskit.report.numbers.expectations import collect_expectations
+from qkd_qiskit.report.numbers.records import list_evaluations
 from qkd_qiskit.report.numbers.reliability import collect_reliability
 from qkd_qiskit.report.reading import StoredEvaluation, StoredRun
 
 SCHEMA = "qkd_qiskit run report 1"
 MOST_EVALUATIONS = 12
 MOST_POINTS = 18_000
+MOST_MAPS = 4
 
 
-def collect_report(run: StoredRun) -> dict[str, Any]:
+def collect_report(run: StoredRun, *, most_evaluations: int = MOST_EVALUATIONS) -> dict[str, Any]:
     """Collect the numbers behind every figure and table of a run's report.
+
+    Args:
+        run: from `read_run`.
+        most_evaluations: so many evaluations have figures of their own; of one, the last.
 
     Raises:
         RunError: a file of the run is damaged.
     """
     noisy = [item for item in run.evaluations if not item.is_ideal]
-    detailed = (noisy or list(run.evaluations))[:MOST_EVALUATIONS]
+    detailed = _choose(noisy or list(run.evaluations), most_evaluations)
     points = min(3000, MOST_POINTS // max(1, len(detailed)))
     return {
         "schema": SCHEMA,
@@ -38,9 +46,29 @@ def collect_report(run: StoredRun) -> dict[str, Any]:
         "unfinished_evaluations": list(run.unfinished),
         "circuit": collect_gates(run),
         "isa": collect_isa(run),
+        "devices": collect_devices(run),
+        "conditions": collect_comparison(list_evaluations([run])),
         "settings": run.settings.model_dump(mode="json"),
         "environment": run.environment,
     }
+
+
+def _choose(evaluations: list[StoredEvaluation], most: int) -> list[StoredEvaluation]:
+    """Keep the first ones, or the last if only one is wanted: hardware comes last."""
+    return evaluations[-1:] if most == 1 else evaluations[:most]
+
+
+def collect_devices(run: StoredRun) -> list[dict[str, Any]]:
+    """List the maps of the devices that the circuit was compiled for, each layout on a device once."""
+    sources = [(run.settings.backend.name, run.chart, run.environment.get("circuit") or (run.result or {}).get("isa"))]
+    sources += [(item.result["backend"], item.chart, item.result.get("isa")) for item in run.evaluations]
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for backend, chart, isa in sources:
+        device = collect_device(chart, isa)
+        if device is not None and isa is not None:
+            key = (device["device"], device["date"], tuple(isa.get("measured_qubits") or ()))
+            found.setdefault(key, {**device, "used_by": []})["used_by"].append(backend)
+    return list(found.values())[:MOST_MAPS]
 
 
 def _collect_facts(run: StoredRun) -> dict[str, Any]:

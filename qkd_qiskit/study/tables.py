@@ -1,0 +1,165 @@
+"""A study's tables: Markdown to read, CSV to compute with, and all numbers behind both as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from qkd_qiskit.config import StudySettings
+from qkd_qiskit.files import write_atomically, write_json
+from qkd_qiskit.study.comparing import summarise
+from qkd_qiskit.study.outcomes import Outcome
+from qkd_qiskit.study.units import EvaluationUnit
+
+CELL_COLUMNS = ("n", "mean", "median", "sd", "min", "dead", "missing")
+COMPARISON_COLUMNS = ("n", "mean difference", "95 % interval", "median difference", "95 % interval", "p", "Holm p")
+
+
+def write_tables(
+    folder: Path, outcomes: Sequence[Outcome], units: Iterable[EvaluationUnit], settings: StudySettings
+) -> dict[str, Any]:
+    """Write `table.md`, `table.csv` and `statistics.json` of a study.
+
+    Args:
+        folder: of the study.
+        outcomes: what there is.
+        units: all that belong to the study.
+        settings: its `[study]` table.
+
+    Returns:
+        The content of `statistics.json`.
+
+    Raises:
+        RunError: a file can't be written.
+    """
+    statistics = summarise(outcomes, units, settings)
+    write_json(folder / "statistics.json", statistics)
+    _write(folder / "table.md", format_markdown(statistics))
+    _write(folder / "table.csv", format_csv(statistics))
+    return statistics
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda aside: _write_text(aside, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def format_markdown(statistics: dict[str, Any]) -> str:
+    """Write all tables as Markdown; accuracies and differences in percent and points.
+
+    Args:
+        statistics: from `summarise`.
+    """
+    names = _names(statistics["cells"])
+    rows = [[*_labels(cell, names), *_cell_texts(cell)] for cell in statistics["cells"]]
+    parts = ["Test accuracy in % over the seeds.", _markdown([*names, *CELL_COLUMNS], rows)]
+    for key, title in (("comparisons", "{}: each value against {!r}"), ("pooled", "the same, averaged over {}")):
+        if statistics[key]:
+            what = (
+                title.format(statistics["compare"], statistics["comparisons"][0]["against"])
+                if key == "comparisons"
+                else title.format(", ".join(statistics["pool"]))
+            )
+            parts += [f"Differences in points, paired over seeds; {what}.", _comparison_table(statistics, key)]
+            parts.append(_footnote(statistics[key]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _comparison_table(statistics: dict[str, Any], key: str) -> str:
+    axis = statistics["compare"]
+    items = statistics[key]
+    names = _names(items)
+    own = [axis] if key == "comparisons" else []
+    dead = ["dead (against)"] if key == "comparisons" else []
+    rows = []
+    for item in items:
+        texts = [*_labels(item, names), *(str(item[name]) for name in own), *_paired_texts(item)]
+        rows.append([*texts, *([f"{item['dead']} ({item['dead_against']})"] if dead else [])])
+    return _markdown([*names, *own, *COMPARISON_COLUMNS, *dead], rows)
+
+
+def _footnote(items: Sequence[dict[str, Any]]) -> str:
+    """Say what the numbers can't say."""
+    lines = []
+    refused = sorted({item["refused"] for item in items if item["refused"]})
+    lines += [f"No interval: {reason}." for reason in refused]
+    smallest = max((item["smallest_p"] for item in items if item["smallest_p"]), default=None)
+    if smallest is not None and smallest > 0.05 / len(items):
+        lines.append(
+            f"With so few seeds p can't be below {smallest:.2g}, and {len(items)} comparisons are corrected for: "
+            "the test can't find even a large difference significant."
+            if smallest * len(items) > 0.05
+            else f"p can't be below {smallest:.2g} here."
+        )
+    fewest = min((item["n"] for item in items if item["n"] > 1), default=6)
+    if fewest < 6:
+        most = 100 - 200 / 2**fewest
+        lines.append(
+            f"An interval of {fewest} seeds lies between two of their differences and covers {most:.0f} % at most."
+        )
+    unpaired = sum(len(item.get("unpaired", [])) for item in items)
+    if unpaired:
+        lines.append(f"{unpaired} outcomes have no partner of the same seed and are not in these differences.")
+    return " ".join(lines)
+
+
+def format_csv(statistics: dict[str, Any]) -> str:
+    """Write the cells as CSV: labels, then shares and counts, one line a cell.
+
+    Args:
+        statistics: from `summarise`.
+    """
+    names = _names(statistics["cells"])
+    numbers = (
+        "n", "mean", "median", "sd", "min", "max", "dead", "correct", "samples", "validation", "loss",
+        "calibration_error", "contraction", "scatter", "seconds",
+    )  # fmt: skip
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*names, *numbers, "missing", "by_seed"])
+    for cell in statistics["cells"]:
+        by_seed = " ".join(f"{seed}:{correct}/{samples}" for seed, correct, samples in cell.get("by_seed", []))
+        values = ["" if cell.get(name) is None else cell[name] for name in numbers]
+        writer.writerow([*_labels(cell, names), *values, " ".join(map(str, cell["missing"])), by_seed])
+    return stream.getvalue()
+
+
+def _names(items: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the axes that occur, in their order."""
+    return list(dict.fromkeys(name for item in items for name in item["labels"]))
+
+
+def _labels(item: dict[str, Any], names: Sequence[str]) -> list[str]:
+    return [str(item["labels"].get(name, "")) for name in names]
+
+
+def _cell_texts(cell: dict[str, Any]) -> list[str]:
+    missing = str(len(cell["missing"])) if cell["missing"] else ""
+    if not cell["n"]:
+        return ["0", "", "", "", "", "", missing]
+    shares = [_percent(cell[name]) for name in ("mean", "median", "sd", "min")]
+    return [str(cell["n"]), *shares, str(cell["dead"]), missing]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
+
+
+def _paired_texts(item: dict[str, Any]) -> list[str]:
+    texts = [str(item["n"])]
+    for name in ("mean", "median"):
+        value, interval = item[name], item[f"{name}_interval"]
+        texts.append("-" if value is None else f"{100 * value:+.2f}")
+        texts.append("refused" if interval is None else f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}")
+    return [*texts, *("-" if item[name] is None else f"{item[name]:.3g}" for name in ("p", "holm_p"))]
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -178,8 +178,8 @@ def calibrate_readout(
 def unread(calibration: Calibration, diagonals: np.ndarray) -> np.ndarray:
     """Return what to average over the outcomes read, to have the mean of `diagonals` over the true ones.
 
-    With `r = p A`, `A` the product of the qubits' matrices `[[1 - gained, gained], [lost, 1 - lost]]`, the mean `p d` is
-    `r A^-1 d`: tensored readout mitigation, Bravyi et al., arXiv 2006.14044.
+    With `r = p A`, `A` the product of the qubits' matrices `[[1 - gained, gained], [lost, 1 - lost]]`, the mean `p d`
+    is `r A^-1 d`: tensored readout mitigation, Bravyi et al., arXiv 2006.14044.
 
     Args:
         calibration: of `Q` qubits.
@@ -282,8 +282,8 @@ def _inverse(item: CircuitInstruction) -> CircuitInstruction:
     inverse = item.operation.inverse()
     if inverse.name != item.operation.name:
         raise ConfigurationError(
-            f"mitigation.zne can't fold {item.operation.name}: its inverse {inverse.name} is another gate, with another "
-            "noise; give a backend with cx, cz, ecr or rzz gates"
+            f"mitigation.zne can't fold {item.operation.name}: its inverse {inverse.name} is another gate with "
+            "another noise; give a backend with cx, cz, ecr or rzz gates"
         )
     return item.replace(operation=inverse)
 

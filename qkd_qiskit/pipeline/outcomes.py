@@ -21,7 +21,7 @@ class Measured:
         job_ids: of the service's jobs; empty on simulators.
         qpu_seconds: charged; `None` where nothing is.
         mode: `session`, `batch`, `job`, or `local`.
-        facts: about a paid evaluation its price, its calibration before and after; about a mitigated one, what was done.
+        facts: of a paid evaluation, its price and its calibrations; of a mitigated one, what was done.
         executions: circuits that were run; shots (or 1) a sample if `None`.
     """
 

@@ -207,8 +207,8 @@ def open_training_place(settings: BackendSettings, num_qubits: int) -> Place:
     """
     if settings.kind != "ibm" and is_mitigated(settings):
         raise ConfigurationError(
-            "training sees the noise itself: mitigation is for evaluation; leave backend.mitigation out, and give it to "
-            "evaluate --set mitigation.readout=true"
+            "training sees the noise itself: mitigation is for evaluation; leave backend.mitigation out, and give "
+            "it to evaluate --set mitigation.readout=true"
         )
     if settings.kind == "ibm":
         raise ConfigurationError(

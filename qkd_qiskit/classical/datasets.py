@@ -56,7 +56,8 @@ def load_dataset(
         name: one of `DATASETS`; `digits` (scikit-learn's, 28x28) needs no files.
         classes: original labels, as text (`"0-7"`, `"0,3,6"`, `"all"`) or numbers; None is all.
         train_per_class: at most so many training images a class for the student.
-        teacher_per_class: at most so many training images a class for the teacher, whatever the student has.
+        teacher_per_class: at most so many training images a class for the teacher, whatever the student has, and a
+            quarter as many to choose its best epoch: what a large teacher on few cores is trained with.
         validation_per_class: at most so many validation images a class.
         test_per_class: at most so many official test images a class (chosen by the seed); None is the whole test set.
         validation_fraction: share of the official training images that validates, in (0, 1).
@@ -102,7 +103,9 @@ def load_dataset(
         teacher_train=pick_train(large, teacher_per_class) if teacher_per_class else whole,
         validation=pick_train(small, validation_per_class) if validation_per_class else teacher_validation,
         test=_pick(official.test_pixels, official.test_labels, merge_classes(test, test_per_class), chosen),
-        teacher_validation=teacher_validation,
+        teacher_validation=pick_train(small, max(1, teacher_per_class // 4))
+        if teacher_per_class
+        else teacher_validation,
     )
 
 

@@ -75,8 +75,8 @@ class Dataset:
         teacher_train: the whole training split of the chosen classes (at most `teacher_per_class`).
         validation: images of the official training set that are in no training split (at most `validation_per_class`).
         test: the official test images of the chosen classes (at most `test_per_class` a class).
-        teacher_validation: the whole validation split; a teacher does not change with the caps of a student.
-            Left out, it is `validation`.
+        teacher_validation: the whole validation split (with `teacher_per_class` a quarter as many a class); a teacher
+            does not change with the caps of a student. Left out, it is `validation`.
     """
 
     name: str

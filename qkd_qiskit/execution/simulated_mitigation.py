@@ -5,7 +5,7 @@ What a device's service does inside is done here in the open, from the same `[mi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,6 +96,7 @@ def evaluate_mitigated(
     shots: int | None = None,
     seed: int = 0,
     report: Report | None = None,
+    distribute: Callable[..., Iterator[np.ndarray]] = outcome_distributions,
 ) -> Mitigated:
     """Evaluate all observables of a student's circuit for many samples, with mitigation.
 
@@ -107,6 +108,7 @@ def evaluate_mitigated(
         shots: measurements of a sample at each noise level; exact if `None`.
         seed: decides the counts.
         report: told of progress.
+        distribute: what runs the circuits: `outcome_distributions`, or something that is called and answers like it.
 
     Raises:
         ConfigurationError: there is no gate to fold, or one that can't be.
@@ -121,7 +123,7 @@ def evaluate_mitigated(
     tables = []
     for index, (_, folded) in enumerate(levels):
         columns, done, parts = folded.columns_of(folded.circuit), 0, []
-        for chunk in outcome_distributions(
+        for chunk in distribute(
             folded.circuit,
             parameter_values[:, columns],
             noise_model=noise_model,

@@ -16,7 +16,7 @@ from qkd_qiskit.files import digest_of
 IRRELEVANT = {
     "name", "description", "mode", "max_qpu_seconds", "wait_hours", "executions_per_job", "settle_seconds",
     "outage_seconds", "layouts", "optimization_level", "transpile_seed", "noise", "noise_scale", "noise_parts",
-    "kind",
+    "recalibrate", "kind",
 }  # fmt: skip
 """Settings of a backend that don't change what a given circuit measures there."""
 

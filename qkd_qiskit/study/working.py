@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.pipeline.memory import keep_between_runs
 from qkd_qiskit.pipeline.placing import PlacedStudent
 from qkd_qiskit.pipeline.preparing import compile_blueprint, prepare_teacher
+from qkd_qiskit.pipeline.recalibrating import recalibrate
 from qkd_qiskit.pipeline.training import train_run
 from qkd_qiskit.runs import RunDirectory, describe_environment
 from qkd_qiskit.study.measuring import calibration_error, contraction_and_scatter, cross_entropy
@@ -139,16 +141,19 @@ def evaluate_cell(folder: Path, cell: Cell, units: list[EvaluationUnit]) -> None
             values = placed.student.parameter_values(images.pixels)
             logical[unit.samples] = images.labels.numpy(), values, noiseless_values(placed.logical, values)
         labels, values, ideal = logical[unit.samples]
-        measured = _measure(placed, unit, values)
-        content = describe_outcome(cell, unit, training, placed.student.classify(measured), labels)
+        measured = _measure(placed, unit, values, placed.seed)
+        count, head = unit.backend.recalibrate, None
+        if count:
+            head = recalibrate(placed, dataset, count, partial(_measure, placed, unit))
+        content = describe_outcome(cell, unit, training, placed.student.classify(measured, head), labels)
         slope, scatter = contraction_and_scatter(measured, ideal)
         content |= {"contraction": slope, "scatter": scatter, "evaluation_seconds": time.perf_counter() - began}
         write_outcome(folder, content)
 
 
-def _measure(placed: PlacedStudent, unit: EvaluationUnit, values: np.ndarray) -> np.ndarray:
+def _measure(placed: PlacedStudent, unit: EvaluationUnit, values: np.ndarray, seed: int) -> np.ndarray:
     place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
-    return measure_fast(place, _compile(placed, place), values, placed.seed)
+    return measure_fast(place, _compile(placed, place), values, seed)
 
 
 def _compile(placed: PlacedStudent, place: Place) -> Any:

@@ -152,6 +152,16 @@ def _show_pending(result: dict[str, Any]) -> None:
         click.echo("fetch the results with `qkd-qiskit jobs resume --all`")
 
 
+def _tell_work(result: dict[str, Any]) -> str:
+    """Say what the executions are made of."""
+    if not result["shots"]:
+        return " (exact)"
+    samples, shots = result["samples"], result["shots"]
+    more = result["circuit_executions"] - samples * shots
+    rest = f", and {more:,} for mitigation or a new head" if more else ""
+    return f" ({samples} samples x {shots} shots{rest})"
+
+
 def show_evaluation(result: dict[str, Any], as_json: bool) -> None:
     """Print an evaluation's result, or where it stands if it has none yet."""
     if as_json:
@@ -172,7 +182,7 @@ def show_evaluation(result: dict[str, Any], as_json: bool) -> None:
         "agreement": f"{percent(result['agreement'], [counts['agreeing'], total])} classified alike",
         "circuit": f"depth {isa['depth']}, {isa['two_qubit_gates']} two-qubit gates, qubits {isa['measured_qubits']}",
         "work": f"{result['pubs']} PUB, {result['circuit_executions']:,} circuit executions"
-        + (f" ({total} samples x {result['shots']} shots)" if result["shots"] else " (exact)"),
+        + _tell_work(result),
     }
     if result["qpu_seconds_estimated"] is not None:
         facts["QPU seconds"] = f"about {result['qpu_seconds_estimated']:.0f} on hardware" + (

@@ -25,6 +25,7 @@ from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.memory import remember
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
+from qkd_qiskit.pipeline.recalibrating import check_count
 from qkd_qiskit.pipeline.self_teaching import build_self_teacher, build_twin
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.student import StudentBlueprint
@@ -51,6 +52,8 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
         QkdError: whatever a stage raises.
     """
     dataset = load_data(settings, listener)
+    if settings.training.recalibrate:
+        check_count(settings.training.recalibrate, dataset)
     blueprint = make_blueprint(settings.student, dataset)
     place = open_training_place(settings.backend, settings.student.qubits)
     logical, compiled = _compile(run, blueprint, place)

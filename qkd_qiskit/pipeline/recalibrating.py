@@ -20,6 +20,19 @@ Measure = Callable[[np.ndarray, int], np.ndarray]
 """Measures parameter values `(N, A + P)` with a seed and returns expectation values `(N, O)`."""
 
 
+def check_count(count: int, dataset: Dataset) -> None:
+    """Find out whether there are so many training images.
+
+    Raises:
+        ConfigurationError: there are not, or fewer than two are asked for.
+    """
+    if not 2 <= count <= len(dataset.train):
+        raise ConfigurationError(
+            f"recalibrate {count}: the head is fitted to training images, of which there are {len(dataset.train)}; "
+            f"give 2 to {len(dataset.train)}"
+        )
+
+
 def recalibrate(
     placed: PlacedStudent,
     dataset: Dataset,
@@ -46,11 +59,7 @@ def recalibrate(
         ConfigurationError: the head has no weights, or there are too few images.
     """
     check_refittable(placed.student.head)
-    if not 2 <= count <= len(dataset.train):
-        raise ConfigurationError(
-            f"recalibrate {count}: the head is fitted to training images, of which there are {len(dataset.train)}; "
-            f"give 2 to {len(dataset.train)}"
-        )
+    check_count(count, dataset)
     rows = select_rows(dataset.train.labels.numpy(), count, seed=placed.seed)
     images = dataset.train.take(rows)
     values = measure(placed.student.parameter_values(images.pixels), (placed.seed + 1_000_003) % LARGEST_SEED)

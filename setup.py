@@ -31,7 +31,8 @@ KERNEL = Extension(
     "qkd_qiskit.exact._kernel",
     ["qkd_qiskit/exact/_kernel.c"],
     depends=["qkd_qiskit/exact/_steps.h"],
-    extra_compile_args=[] if sys.platform == "win32" else ["-std=c99", "-O3", "-Wno-psabi"],
+    extra_compile_args=[] if sys.platform == "win32" else ["-std=gnu99", "-O3", "-ffp-contract=fast", "-Wno-psabi"],
+    libraries=[] if sys.platform == "win32" else ["m"],
     optional=True,
 )
 

@@ -1,7 +1,6 @@
 """Cost and peak memory of a training step against batch, qubits and layers: `python benchmarks/curves.py`.
 
-With `--epoch` also one epoch over 60,000 images with a 4-qubit student under FakeBrisbane's noise, and the same
-epoch with a linear layer in the quantum layer's place.
+An epoch of the real training loop is timed by `epoch.py`.
 """
 
 import argparse
@@ -15,7 +14,6 @@ from pathlib import Path
 BATCHES = (1, 4, 16, 64, 256, 1024, 4096)
 QUBITS = (2, 3, 4, 5, 6, 7, 8, 9, 10)
 LAYERS = (1, 2, 4, 8, 16)
-IMAGES, BATCH = 60_000, 256
 NOISY_QUBITS = 8  # a Pauli vector of 10 qubits has a million entries, and there are ten observables
 
 
@@ -59,56 +57,17 @@ def curve(title: str, points: list[tuple[int, int, int]], column: int) -> None:
         print(f"| {point[column]} | {' | '.join(cells)} |", flush=True)
 
 
-def epoch() -> None:
-    """Print the seconds of an epoch with the quantum layer and with a linear one, and their ratio."""
-    import torch
-    from circuits import device_circuit
-
-    from qkd_qiskit.exact import ExactExpectation
-
-    (circuit, observables, inputs, weights), model = device_circuit()
-    exact = ExactExpectation(circuit, observables, inputs, weights, noise_model=model)
-    images, labels = torch.rand(IMAGES, 784), torch.randint(10, (IMAGES,))
-
-    class Quantum(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.rand(len(weights)))
-
-        def forward(self, angles: torch.Tensor) -> torch.Tensor:
-            return exact(angles, self.weight).float()
-
-    def seconds(layer: torch.nn.Module) -> float:
-        model = torch.nn.Sequential(torch.nn.Linear(784, len(inputs)), layer, torch.nn.Linear(4, 10))
-        optimizer = torch.optim.Adam(model.parameters())
-        start = time.perf_counter()
-        for chosen in torch.randperm(IMAGES).split(BATCH):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()
-            optimizer.step()
-        return time.perf_counter() - start
-
-    pairs = [(seconds(Quantum()), seconds(torch.nn.Linear(len(inputs), 4))) for _ in range(3)]
-    quantum, linear = (statistics.median(column) for column in zip(*pairs))
-    print(f"\nOne epoch, {IMAGES:,} images in batches of {BATCH}, inputs trained too: {quantum:.1f} s with the quantum")
-    print(f"layer, {linear:.1f} s with a linear layer in its place: {quantum / linear:.1f} times.")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--point", nargs=4, type=int, help="measure one point: qubits layers batch noisy")
-    parser.add_argument("--epoch", action="store_true", help="the epoch only")
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
     if options.point:
         print(json.dumps(measure(*options.point[:3], bool(options.point[3]))))
-    elif options.epoch:
-        epoch()
     else:
         curve("batch (4 qubits, 3 layers)", [(4, 3, batch) for batch in BATCHES], 2)
         curve("qubits (3 layers, batch 64)", [(qubits, 3, 64) for qubits in QUBITS], 0)
         curve("layers (4 qubits, batch 64)", [(4, layers, 64) for layers in LAYERS], 1)
-        epoch()
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from qkd_qiskit.exceptions import QkdError
 from qkd_qiskit.execution.ledger import Ledger
 from qkd_qiskit.execution.waiting import Clock
 from qkd_qiskit.listening import Listener
-from qkd_qiskit.pipeline.hardware import Collected, HardwareEvaluation, Spending
+from qkd_qiskit.pipeline.hardware import HardwareEvaluation
+from qkd_qiskit.pipeline.spending import Collected, Spending
 from qkd_qiskit.runs import RunDirectory
 from tests.runtime_server import RuntimeServer
 
@@ -61,7 +62,13 @@ def train_student(folder: Path) -> RunDirectory:
 
 def soak(run: RunDirectory, folder: Path, units: int, seed: int) -> dict[str, Any]:
     """Evaluate in as many jobs as `units` under faults, starting anew whenever a run gives up."""
-    changes = {"executions_per_job": SHOTS, "max_qpu_seconds": 10_800, "settle_seconds": 5, "mode": "batch"}
+    changes = {
+        "executions_per_job": SHOTS,
+        "max_qpu_seconds": 10_800,
+        "settle_seconds": 5,
+        "mode": "batch",
+        "sentinels": 0,
+    }
     settings = resolve_backend("ibm_manila", {**changes, "shots": SHOTS})
     placed, _ = load_placed(run)
     columns = len(placed.logical.parameters)

@@ -6,6 +6,8 @@ them alike; medians of the interleaved repeats are compared. A peer that can't b
 
 import argparse
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -60,29 +62,58 @@ class Worker:
         self._process.wait()
 
 
-def compare(row: tuple, python: str, repeats: int) -> str:
-    """Return the table's line for one case."""
+def compare(row: tuple, python: str, repeats: int) -> tuple[str, bool | None]:
+    """Return the table's line for one case, and whether it meets its aim (None if the peer can't be imported)."""
     case, batch, name, other_batch, wanted = row
     mine = Worker(sys.executable, "exact", case, batch)
     try:
         other = Worker(python if name in PEERS else sys.executable, name, case, other_batch)
     except ImportError:
         mine.stop()
-        return f"| {case} | {batch} | {name} | skipped: not importable | | | {wanted:,} | | |"
+        return f"| {case} | {batch} | {name} | skipped: not importable | | | {wanted:,} | | |", None
     seconds: dict[Worker, list[float]] = {mine: [], other: []}
     slow = other.step() > 2.0
     for _ in range(2 if slow else repeats):
-        for worker in (other, mine, mine, mine):
+        for worker in (other, mine, mine, mine) if slow else (other, mine):
             seconds[worker].append(worker.step())
     for worker in (mine, other):
         worker.stop()
     ms = [statistics.median(seconds[worker]) / worker.batch * 1e3 for worker in (mine, other)]
     best = [min(seconds[worker]) / worker.batch * 1e3 for worker in (mine, other)]
     agree = max(abs(a - b) / (1 + abs(a)) for a, b in zip(mine.check, other.check)) if batch == other_batch else None
-    return (
+    line = (
         f"| {case} | {batch} | {name} | {ms[1]:.4g} ({best[1]:.4g}) | {ms[0]:.4g} ({best[0]:.4g}) | "
         f"{ms[1] / ms[0]:,.1f} | {wanted:,} | {other.first / mine.first:,.0f} ({mine.first:.2f} s) | "
         f"{'' if agree is None else f'{agree:.0e}'} |"
+    )
+    return line, ms[1] / ms[0] >= wanted
+
+
+def versions(python: str) -> str:
+    """Return the versions of what is compared, as far as each Python can import it."""
+    code = (
+        "from importlib.metadata import PackageNotFoundError as E, version as v\n"
+        "for n in {names!r}:\n    try: print(n, v(n), end=', ')\n    except E: pass"
+    )
+    ours, theirs = ["numpy", "torch", "qiskit", "qiskit-aer"], ["tensorcircuit-ng", "pennylane", "jax"]
+    commands = [(sys.executable, ours), (python, theirs)]
+    parts = [subprocess.run([who, "-c", code.format(names=n)], capture_output=True, text=True) for who, n in commands]
+    return "".join(part.stdout for part in parts).rstrip(", ")
+
+
+def summary(verdicts: dict[str, bool | None], python: str, repeats: int, load: float) -> str:
+    """Return one line: machine, load, versions, repeats, and whether every aim was met."""
+    from qkd_qiskit.exact.compiled import has_kernel
+
+    missed = [name for name, met in verdicts.items() if met is False]
+    skipped = [name for name, met in verdicts.items() if met is None]
+    verdict = f"aims not met: {', '.join(missed)}" if missed else f"every aim met ({len(verdicts) - len(skipped)} rows)"
+    if skipped:
+        verdict += f"; skipped: {', '.join(skipped)}"
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f} before and {os.getloadavg()[0]:.1f} after; "
+        f"Python {platform.python_version()}, {versions(python)}; kernel {'built' if has_kernel() else 'absent'}; "
+        f"{repeats} repeats; {verdict}."
     )
 
 
@@ -91,13 +122,25 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable, help="Python that has the peers installed")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--only", nargs="*", help="cases, such as a4 n8")
+    parser.add_argument("--out", type=Path, help="write what is printed to this file too, a row at a time")
     options = parser.parse_args()
-    print("Milliseconds a sample, forward and backward: median (minimum) of interleaved repeats.\n")
-    print("| case | batch | against | theirs | ours | times faster | aim | first step: times faster | differ by |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    out = options.out.open("w") if options.out else None
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        if out:
+            print(line, file=out, flush=True)
+
+    load = os.getloadavg()[0]
+    say("Milliseconds a sample, forward and backward: median (minimum) of interleaved repeats.\n")
+    say("| case | batch | against | theirs | ours | times faster | aim | first step: times faster | differ by |")
+    say("|---|---|---|---|---|---|---|---|---|")
+    verdicts: dict[str, bool | None] = {}
     for row in ROWS:
         if not options.only or row[0] in options.only:
-            print(compare(row, options.peer_python, options.repeats), flush=True)
+            line, verdicts[f"{row[0]} {row[1]} against {row[2]}"] = compare(row, options.peer_python, options.repeats)
+            say(line)
+    say("\n" + summary(verdicts, options.peer_python, options.repeats, load))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from qkd_qiskit.cli_jobs import doctor, jobs
 from qkd_qiskit.cli_run import run_command
 from qkd_qiskit.cli_shared import open_followers, shared_options, show_training, track_option
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError
+from qkd_qiskit.redaction import hide_secrets, redact
+from qkd_qiskit.stopping import Stop, stop_on_signals
 
 EXIT_CODES = """
 \b
@@ -32,6 +34,7 @@ Exit codes:
   8    the price is above what is allowed or left, or was not confirmed; nothing was submitted
   9    the ledger of paid jobs is in use by another process, damaged, or can't be written
   130  interrupted with Ctrl-C; what was finished is kept
+  143  the same by SIGTERM (129 by SIGHUP)
 """
 
 
@@ -39,21 +42,30 @@ class _Commands(click.Group):
     """A group whose commands turn the package's errors into one message and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        with hide_secrets(), stop_on_signals() as stop:
+            return self._invoke(ctx, stop)
+
+    def _invoke(self, ctx: click.Context, stop: Stop) -> Any:
         try:
             return super().invoke(ctx)
+        except InterruptedRunError as error:
+            _fail(ctx, str(error), stop.exit_code(error.exit_code))
         except QkdError as error:
-            if ctx.obj == "json":
-                click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-            _fail(str(error), error.exit_code)
+            _fail(ctx, f"error: {error}", error.exit_code)
         except (KeyboardInterrupt, click.exceptions.Abort):
-            _fail("interrupted", InterruptedRunError.exit_code)
+            message = "interrupted; what was finished is kept, the same command goes on from there"
+            _fail(ctx, message, stop.exit_code(InterruptedRunError.exit_code))
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has gone; there is nobody to tell
             sys.exit(1)
 
 
-def _fail(message: str, code: int) -> None:
-    click.echo(f"error: {message}" if code != InterruptedRunError.exit_code else message, err=True)
+def _fail(ctx: click.Context, message: str, code: int) -> None:
+    """Say why the command ends, as one JSON object as well if that was asked for, and end it."""
+    message = redact(message)
+    if ctx.obj == "json":
+        click.echo(json.dumps({"error": message.removeprefix("error: "), "exit_code": code}))
+    click.echo(message, err=True)
     sys.exit(code)
 
 
@@ -212,14 +224,16 @@ def _resume(name: str, out: Path | None, listener: Any) -> dict[str, Any]:
 
 
 @main.command()
-@click.argument("run", required=False)
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder.  [the run or study; of several: beside the first]"
+)
 @shared_options
-def report(run: str | None, quiet: bool, as_json: bool) -> None:
-    """Write report.html, report.json and report.md of a run (RUN, or the latest)."""
-    from qkd_qiskit.pipeline.jobs import write_run_report
-    from qkd_qiskit.runs import find_run
+def report(runs: tuple[str, ...], out: Path | None, quiet: bool, as_json: bool) -> None:
+    """Write report.html, report.json and report.md of a run (RUN, or the latest), or of several runs and studies."""
+    from qkd_qiskit.pipeline.reporting import find_sources, write_reports
 
-    path = write_run_report(find_run(run))
+    path = write_reports(find_sources(runs), out)
     click.echo(json.dumps({"report": str(path)}) if as_json else f"report: {path}")
 
 
@@ -234,7 +248,7 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
     profiles, files = list_profiles(), list_files("backends")
     fakes: list[str] = []
     if everything:
-        from qkd_qiskit.execution.devices import fake_devices
+        from qkd_qiskit.execution.fakes import fake_devices
 
         fakes = list(fake_devices())
     if as_json:

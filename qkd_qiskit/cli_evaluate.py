@@ -29,6 +29,10 @@ def _where_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--dd", type=click.Choice(["XX", "XpXm", "XY4"]), help="Dynamical decoupling.  [none]"),
             click.option("--twirl", is_flag=True, help="Twirl gates and measurements."),
             click.option("--zne", is_flag=True, help="Zero-noise extrapolation, three noise levels."),
+            click.option(
+                "--pea", is_flag=True, help="The same, amplifying learnt noise: first learns it, which is dear."
+            ),
+            click.option("--pec", is_flag=True, help="Probabilistic error cancellation: learns noise, dearer still."),
             click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A backend setting."),
         )
     ):
@@ -94,7 +98,7 @@ def _evaluate(
     found = find_run(options["run"])
     with open_purse(settings.kind == "ibm", options["ledger"]) as ledger:  # before anything heavy: refuses at once
         from qkd_qiskit.pipeline.evaluation import evaluate_run
-        from qkd_qiskit.pipeline.hardware import Spending
+        from qkd_qiskit.pipeline.spending import Spending
 
         purse = Spending(**spending, account=options["account"], ledger=ledger, ask=ask_price)
         listener = open_listener(quiet=options["quiet"] or as_json)
@@ -108,7 +112,9 @@ def _mitigation(options: dict[str, Any]) -> dict[str, Any]:
     """Turn the flags that were given into settings."""
     detailed: dict[str, Any] = {"dynamical_decoupling": options["dd"]} if options["dd"] else {}
     detailed |= {"gate_twirling": True, "measure_twirling": True} if options["twirl"] else {}
-    detailed |= {"zne": True} if options["zne"] else {}
+    detailed |= {"zne": True} if options["zne"] or options["pea"] else {}
+    detailed |= {"zne_amplifier": "pea"} if options["pea"] else {}
+    detailed |= {"pec": True} if options["pec"] else {}
     named = {"max_qpu_seconds": options["max_qpu_seconds"], "resilience_level": options["resilience"]}
     given = {name: value for name, value in named.items() if value is not None}
     return {**given, **({"mitigation": detailed} if detailed else {})}
@@ -142,7 +148,7 @@ def _show_pending(result: dict[str, Any]) -> None:
     price = result["price"]
     left = "" if price["remaining"] is None else f"; the account has {price['remaining']:.0f} s left"
     facts = {
-        "executions": f"{price['executions']:,} ({price['samples']} samples x {price['shots']:,} shots x bases)",
+        "executions": f"{price['executions']:,} for {price['samples']} samples x {price['shots']:,} shots",
         "against QNN": f"{price['saving']:.0f} times fewer than EstimatorQNN.forward",
         "QPU seconds": f"at least {price['seconds']:.0f}, {price['budget']:.0f} allowed{left}",
         "jobs": ", ".join(result["job_ids"]) or f"{price['jobs']}, none submitted",
@@ -192,6 +198,8 @@ def show_evaluation(result: dict[str, Any], as_json: bool) -> None:
         facts["head"] = f"fitted anew to {result['recalibrated']['images']} training images measured there"
     if result["job_ids"]:
         facts["jobs"] = ", ".join(result["job_ids"])
+    if result.get("sentinels"):
+        facts["sentinels"] = result["sentinels"]["line"]
     if result.get("calibration_drifted"):
         facts["calibration"] = "changed while the evaluation ran; both snapshots are in calibration.json"
     show_facts(f"{result['run']} on {result['backend']}", facts)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from qkd_qiskit.cli_shared import shared_options
-from qkd_qiskit.exceptions import ConfigurationError, QkdError
+from qkd_qiskit.exceptions import AccountError, ConfigurationError, InterruptedRunError, QkdError
 
 LEDGER = click.option("--ledger", type=click.Path(path_type=Path), help="Ledger of paid jobs.  [one per user]")
 ACCOUNT = click.option("--account", metavar="NAME", help="A saved IBM account.  [environment, or the default one]")
@@ -86,9 +86,14 @@ def show(context: click.Context, name: str, ledger: Path | None, quiet: bool, as
         click.echo(json.dumps({"jobs": [{**vars(record), "events": events} for record, events in found]}))
         return
     for record, events in found:
-        show_facts(f"job {record.number}", {key: str(value) for key, value in vars(record).items()})
+        moments = {"created": _moment(record.created), "changed": _moment(record.changed)}
+        show_facts(f"job {record.number}", {key: str(value) for key, value in {**vars(record), **moments}.items()})
         for moment, what in events:
-            click.echo(f"    {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))}  {what}")
+            click.echo(f"    {_moment(moment)}  {what}")
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 @jobs.command()
@@ -138,17 +143,31 @@ def _resume(
     with _open(context, ledger) as opened:
         records = opened.records() if everything else _find(opened, name or "")
         for evaluation in dict.fromkeys(record.evaluation for record in records):
+            if everything and _is_history(opened, evaluation):
+                continue
             try:
                 results += _finish(opened, evaluation, retry_failed, account, open_listener(quiet=quiet or as_json))
+            except (InterruptedRunError, AccountError):  # it is the same for all the others
+                raise
             except QkdError as error:
                 failures.append(error)
                 click.echo(f"evaluation {evaluation[:12]}: {error}", err=True)
     if as_json:
-        click.echo(json.dumps({"evaluations": results, "failed": len(failures)}))
+        errors = [{"error": str(error), "exit_code": error.exit_code} for error in failures]
+        click.echo(json.dumps({"evaluations": results, "failed": len(failures), "errors": errors}))
     for result in [] if as_json else results:
         show_evaluation(result, False)
     if failures:
-        raise failures[0]
+        context.exit(failures[0].exit_code)
+
+
+def _is_history(ledger: Any, evaluation: str) -> bool:
+    """Whether nothing is open and the run that it was for is gone: a user may throw old runs away."""
+    from qkd_qiskit.execution.ledger import OPEN_STATES
+
+    row = ledger.evaluation(evaluation) or {"request": {}}
+    gone = not Path(row["request"].get("run", "")).is_dir()
+    return gone and not any(record.state in OPEN_STATES for record in ledger.records(evaluation))
 
 
 def _finish(
@@ -161,7 +180,7 @@ def _finish(
         raise ConfigurationError("it was made from Python without a run directory; finish it there")
     from qkd_qiskit.config import BackendSettings, validate
     from qkd_qiskit.pipeline.evaluation import evaluate_run
-    from qkd_qiskit.pipeline.hardware import Spending
+    from qkd_qiskit.pipeline.spending import Spending
     from qkd_qiskit.runs import RunDirectory
 
     settings = validate(BackendSettings, {**request["backend"], "max_qpu_seconds": int(row["budget"])}, "ledger")

@@ -83,7 +83,7 @@ def _run_study(
     if options["workers"] and options["cluster"]:
         raise click.UsageError("--workers is for this machine, --cluster for another; give one of them")
     with open_purse(paying, None) as ledger:
-        from qkd_qiskit.pipeline.hardware import Spending
+        from qkd_qiskit.pipeline.spending import Spending
 
         purse = Spending(confirmed=confirmed, ledger=ledger, ask=ask_price)
         places = {"workers": options["workers"], "cluster": options["cluster"]}
@@ -98,6 +98,8 @@ def _run_study(
         f"{result['units_done']} of {result['units']} evaluations of {result['cells']} cells, "
         f"{describe_seconds(result['seconds'])}; kept in {result['study']}"
     )
+    if result["report"]:
+        click.echo(f"report: {result['report']}")
 
 
 def _show_plan(folder: str, cells: list[dict[str, Any]], as_json: bool) -> None:

@@ -59,6 +59,6 @@ class LedgerError(QkdError):
 
 
 class InterruptedRunError(QkdError):
-    """The user pressed Ctrl-C; everything up to then is kept (exit code 130)."""
+    """The user pressed Ctrl-C; everything up to then is kept (exit code 130; 143 if it was SIGTERM, 129 SIGHUP)."""
 
     exit_code = 130

@@ -118,8 +118,8 @@ class RunDirectory:
         """Take back what `start` and compilation wrote, unless an epoch has been kept: a typo leaves nothing behind."""
         if self.last.exists() or self.best.exists():
             return
-        written = (self.config, self.circuits, self.circuits.with_suffix(".json"))
-        written += (self.path / "environment.json", self.path / CHART)
+        beside = [self.path / name for name in ("environment.json", CHART)]
+        written = [self.config, self.circuits, self.circuits.with_suffix(".json"), *beside]
         with contextlib.suppress(OSError):
             for path in written:
                 path.unlink(missing_ok=True)
@@ -225,6 +225,11 @@ def find_run(name: str | None, *, finished: bool = True) -> RunDirectory:
                 return RunDirectory(path)
     latest = ", ".join(str(path.parent) for path in known[:5]) or "none yet"
     raise RunError(f"there is no run {name[:80]!r}; the latest are: {latest}")
+
+
+def is_study(folder: Path) -> bool:
+    """Tell a study's folder from a run's."""
+    return (folder / "study.json").exists() or (folder / "units").is_dir()
 
 
 def describe_environment(**more: Any) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def kill_and_resume(run: str, folder: Path, calls: int) -> dict[str, Any]:
     """Kill one evaluation after so many calls and finish it."""
     ledger, output = str(folder / f"{calls}.sqlite"), folder / f"{calls}.log"
     what = [run, "--backend", "ibm_manila", "--samples", "4", "--shots", str(100 + calls), "--ledger", ledger]
-    what += ["--set", "settle_seconds=0", "--set", f"executions_per_job={2 * (100 + calls)}", "--mode", "batch"]
+    what += ["--set", "settle_seconds=0", "--set", f"executions_per_job={3 * (100 + calls)}", "--mode", "batch"]
     killed = in_child(["evaluate", *what, "--yes", "--json"], output, calls)
     again = in_child(["jobs", "resume", "--all", "--json", "--ledger", ledger], output, None)
     finished = in_child(["evaluate", *what, "--yes", "--json"], output, None)

@@ -33,8 +33,8 @@ def evaluate(run: Path, *options: str, samples: int = 4, shots: int = 64, code: 
 
 
 def split(units: int, *, samples: int = 4, shots: int = 64) -> list[str]:
-    """Options that cut an evaluation into that many jobs."""
-    return ["--set", f"executions_per_job={-(-samples // units) * shots}"]
+    """Options that cut an evaluation, and the sample that is measured again, into that many jobs."""
+    return ["--set", f"executions_per_job={-(-(samples + 1) // units) * shots}"]
 
 
 def records() -> list[dict]:

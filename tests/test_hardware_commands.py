@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,9 +26,9 @@ WHERE = ["--backend", "ibm_manila", "--samples", "4", "--shots", "64"]
 def test_estimate_says_the_price_and_submits_nothing(run: Path, server: RuntimeServer) -> None:
     told = json.loads(call("estimate", str(run), *WHERE, "--json").stdout)
     price = told["price"]
-    assert (price["samples"], price["bases"], price["shots"], price["executions"]) == (4, 1, 64, 256)
+    assert (price["samples"], price["bases"], price["shots"], price["executions"]) == (4, 1, 64, 5 * 64)
     assert price["saving"] == 3, "two qubits have three parities, all measured in one basis"
-    assert price["seconds"] == pytest.approx(2 + 256 * (price["repetition_delay"] + price["circuit_seconds"]))
+    assert price["seconds"] == pytest.approx(2 + 5 * 64 * (price["repetition_delay"] + price["circuit_seconds"]))
     assert 1e-6 < price["circuit_seconds"] < 1e-4
     assert price["remaining"] == 600
     text = call("estimate", str(run), *WHERE).stdout
@@ -69,7 +70,7 @@ def test_every_job_has_a_longest_time_and_a_tag_of_its_own(run: Path, server: Ru
     assert len(set(tags)) == 2
     assert all(tag.startswith("qkd:") for tag in tags)
     assert result["qpu_seconds_charged"] == sum(job.quantum_seconds for job in server.jobs)
-    assert result["qpu_seconds_estimated"] == pytest.approx(4.07, abs=0.05)
+    assert result["qpu_seconds_estimated"] == pytest.approx(4.09, abs=0.03)
 
 
 def test_no_wait_then_jobs_then_resume(run: Path, server: RuntimeServer, clock: FastClock) -> None:
@@ -103,6 +104,24 @@ def test_cancel(run: Path, server: RuntimeServer, clock: FastClock) -> None:
     server.release()
     evaluate(run, "--retry-failed")
     assert server.posts == 2
+
+
+def test_a_run_that_was_thrown_away_is_history_and_a_broken_one_no_reason_to_stop(
+    run: Path, server: RuntimeServer, clock: FastClock, tmp_path: Path
+) -> None:
+    for name in ("old", "broken"):
+        shutil.copytree(run, tmp_path / name)
+    evaluate(tmp_path / "old")
+    evaluate(tmp_path / "broken", "--no-wait", samples=3)
+    evaluate(run, "--no-wait", samples=5)
+    shutil.rmtree(tmp_path / "old")
+    shutil.rmtree(tmp_path / "broken")
+    answer = call("jobs", "resume", "--all", "--json")
+    assert answer.exit_code == 5
+    told = json.loads(answer.stdout)
+    assert [result["samples"] for result in told["evaluations"]] == [5]
+    assert (told["failed"], told["errors"][0]["exit_code"]) == (1, 5)
+    assert "broken" in told["errors"][0]["error"]
 
 
 def test_an_unknown_id_and_no_id(ledger_file: Path) -> None:

@@ -19,8 +19,11 @@ from tests.runtime_server import RuntimeServer
     ("options", "telling"),
     [
         (["--zne", "--set", "mitigation.pec=true"], "exclude each other"),
-        (["--set", "mitigation.pec=true"], "need a noise model"),
-        (["--zne", "--set", "mitigation.zne_amplifier=pea"], "need a noise model"),
+        (["--pec", "--pea"], "exclude each other"),
+        (["--pec", "--set", "mitigation.gate_twirling=false"], "need gate twirling"),
+        (["--zne", "--set", "mitigation.pec_max_overhead=3"], "no effect without --pec"),
+        (["--zne", "--set", "mitigation.layers_to_learn=3"], "no effect without --pec or --pea"),
+        (["--pec", "--set", "mitigation.pec_max_overhead=0.5"], "mitigation.pec_max_overhead"),
         (["--resilience", "1", "--set", "mitigation.measure_twirling=false"], "needs measurement twirling"),
         (["--zne", "--set", "mitigation.zne_factors=[1]"], "needs 2 different"),
         (["--set", "mitigation.zne_factors=[1, 2]"], "no effect without --zne"),
@@ -58,16 +61,58 @@ def test_options_run_and_cost_what_was_said(
     assert result["qpu_seconds_charged"] <= 1.5 * told["seconds"] + 5, "else its own limit would have stopped it"
 
 
+@pytest.mark.parametrize(
+    ("options", "asked", "least"),
+    [
+        (
+            ["--pec", "--set", "mitigation.pec_max_overhead=5"],
+            {"pec_mitigation": True, "pec": {"max_overhead": 5.0}},
+            5,
+        ),
+        (["--pea"], {"zne_mitigation": True}, 3),
+    ],
+)
+def test_pec_and_pea_learn_in_the_same_job_on_the_server_and_are_priced(
+    run: Path, server: RuntimeServer, clock: FastClock, options: list[str], asked: dict, least: int
+) -> None:
+    dear = evaluate(run, *options, "--set", "mitigation.layers_to_learn=1000", code=8)
+    assert "milder error mitigation" in dear.stderr
+    assert server.posts == 0
+    answer = evaluate(run, *options, "--set", "mitigation.layers_to_learn=2", "--json")
+    result = json.loads(answer.stdout)
+    (job,) = server.jobs
+    assert job.program == "estimator"
+    resilience = job.params["options"]["resilience"]
+    assert asked.items() <= resilience.items()
+    assert resilience["layer_noise_learning"]["max_layers_to_learn"] == 2
+    assert ("pec" in resilience) == ("--pec" in options)
+    assert resilience.get("zne", {}).get("amplifier") == ("pea" if "--pea" in options else None)
+    price = result["price"]
+    assert price["executions"] == 5 * 64 * least + 2 * 9 * 6 * 32 * 128
+    assert price["seconds"] == pytest.approx(2 + price["executions"] * (250e-6 + price["circuit_seconds"]))
+    assert job.cost >= price["seconds"]
+    assert result["samples"] == 4
+
+
+def test_pec_is_refused_by_name_where_no_estimator_learns(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qiskit_ibm_runtime import executor_estimator
+
+    monkeypatch.setattr("qiskit_ibm_runtime.EstimatorV2", executor_estimator.Estimator)
+    options = ["--set", "mitigation.pec_max_overhead=2", "--set", "mitigation.layers_to_learn=1"]
+    assert "no longer has" in evaluate(run, "--pec", *options, code=4).stderr
+    assert server.posts == 0
+
+
 def test_the_legacy_estimator_serves_where_the_new_one_is_missing(
     run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qkd_qiskit.execution.runtime.Estimator", None)
-    with pytest.warns(DeprecationWarning, match="EstimatorV2"):
-        result = json.loads(evaluate(run, "--json").stdout)
+    result = json.loads(evaluate(run, "--json").stdout)
     assert [job.program for job in server.jobs] == ["estimator"]
     assert result["samples"] == 4
     server.faults.add("GET", "/jobs/*/results", "html")
-    with pytest.warns(DeprecationWarning, match="EstimatorV2"):
-        evaluate(run, shots=65)
+    evaluate(run, shots=65)
     assert server.jobs_created == 2
     assert call("jobs").stdout.count("done") == 2

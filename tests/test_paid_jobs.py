@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from qkd_qiskit.exceptions import BudgetError
 from qkd_qiskit.execution.ledger import Ledger
+from qkd_qiskit.execution.waiting import Clock
 from tests.paid import FastClock, call, evaluate, records, split
 from tests.paid import clock as clock
 from tests.paid import no_evaluations_yet as no_evaluations_yet
@@ -48,8 +52,7 @@ def test_f3_accepted_but_the_answer_is_lost(run: Path, server: RuntimeServer, cl
     assert [record["state"] for record in records()] == ["DONE"]
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-@pytest.mark.parametrize("times", [1, 6])
+@pytest.mark.parametrize(("status", "times"), [(500, 1), (502, 2), (503, 6), (504, 4)])
 def test_f4_refused_for_a_while(run: Path, server: RuntimeServer, clock: FastClock, status: int, times: int) -> None:
     server.faults.add("POST", "/jobs", f"status:{status}", times=times)
     evaluate(run, "--set", "settle_seconds=5")
@@ -83,6 +86,67 @@ def test_f4_a_job_that_shows_up_late_is_found_and_the_extra_cancelled(
     assert records()[0]["state"] == "DONE"
 
 
+@pytest.mark.parametrize("runs", [False, True])
+def test_f4_a_job_that_is_listed_only_after_the_second_was_sent(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    server.hold()
+    server.faults.add("POST", "/jobs", "late:3600")
+    assert "extra" not in evaluate(run, "--set", "settle_seconds=1", "--no-wait").stderr
+    assert Counter(job.status for job in server.jobs) == {"Queued": 2}, "nobody could have known"
+    if runs:
+        server.release()
+    server.clock.advance(3601)
+    sleep = Clock.sleep
+    monkeypatch.setattr(Clock, "sleep", lambda self, seconds: (server.release(), sleep(self, seconds))[1])
+    answer = call("jobs", "resume", "--all")
+    first, second = server.jobs
+    assert (answer.exit_code, second.status) == (0, "Completed")
+    assert first.status == ("Completed" if runs else "Cancelled")
+    assert f"extra job {first.id}" in answer.stderr
+    told = "ran before it was found and cost 3 QPU seconds" if runs else "cancelled before it ran"
+    assert told in answer.stderr
+    assert told in call("jobs", "show", "1").stdout
+    (result,) = json.loads(call("jobs", "resume", "--all", "--json").stdout)["evaluations"]
+    assert result["job_ids"] == [second.id]
+    assert result["qpu_seconds_charged"] == first.quantum_seconds + second.quantum_seconds
+
+
+def test_f4_a_late_job_is_cancelled_before_the_session_is_closed(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.hold()
+    server.faults.add("POST", "/jobs", "late:3600")
+    change = Ledger.change
+
+    def list_it_now(self, record, what, **columns):  # type: ignore[no-untyped-def]
+        if what.startswith("submitted as") and server.jobs_created == 3:
+            server.clock.advance(3601)
+        return change(self, record, what, **columns)
+
+    monkeypatch.setattr(Ledger, "change", list_it_now)
+    answer = evaluate(run, "--set", "settle_seconds=1", "--no-wait", *split(2))
+    assert Counter(job.status for job in server.jobs) == {"Cancelled": 1, "Queued": 2}
+    assert "cancelled before it ran" in answer.stderr
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(ledger_file: Path) -> None:
+    with Ledger(ledger_file) as ledger:
+        ledger.add_evaluation("e", "run", "ibm_manila", {}, 10)
+        record = ledger.intend("e", "unit", 1, 2)
+    with sqlite3.connect(ledger_file) as database:
+        database.execute("DROP TABLE extra_jobs")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    with Ledger(ledger_file) as ledger:
+        ledger.add_extra_job(record, "x", 3.0, "extra job x")
+        assert ledger.records("e") == [record]
+        assert (ledger.charged_extra("e"), ledger.charged_extra("f")) == (3.0, 0.0)
+        assert ledger.extra_jobs(record) == {"x"}
+        with pytest.raises(BudgetError, match="5 of 10"):
+            ledger.intend("e", "other", 6, 7)
+
+
 def test_the_client_that_repeats_by_itself_is_caught(
     run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +173,12 @@ def test_nothing_is_submitted_while_the_search_fails(run: Path, server: RuntimeS
     assert server.jobs_created == 1
 
 
+def processor_seconds() -> float:
+    """Time that the programs started here have used: a busy machine does not change it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_f11_a_second_process_refuses_at_once(
     run: Path, server: RuntimeServer, ledger_file: Path, tmp_path: Path
 ) -> None:
@@ -117,10 +187,10 @@ def test_f11_a_second_process_refuses_at_once(
         result = evaluate(run, code=9)
         assert time.monotonic() - began < 1
         assert "another qkd-qiskit is working with the ledger" in result.stderr
-        began = time.monotonic()
+        began = processor_seconds()
         command = [sys.executable, "-m", "qkd_qiskit", "evaluate", str(run), "--backend", "ibm_manila", "--yes"]
         assert subprocess.run(command, capture_output=True, check=False).returncode == 9
-        assert time.monotonic() - began < 2, "nothing heavy is imported before the lock is tried"
+        assert processor_seconds() - began < 1, "nothing heavy is imported before the lock is tried"
     assert server.posts == 0
 
 
@@ -165,8 +235,6 @@ def test_f13_a_budget_hit_midway_keeps_what_there_is(run: Path, server: RuntimeS
 
 
 def test_the_ledger_of_a_newer_version_is_left_alone(ledger_file: Path) -> None:
-    import sqlite3
-
     with Ledger(ledger_file):
         pass
     database = sqlite3.connect(ledger_file)

@@ -19,6 +19,7 @@ from qkd_qiskit.config import Settings
 from qkd_qiskit.execution.profiles import list_profiles, resolve_backend
 from qkd_qiskit.pipeline.jobs import read_job, read_settings
 from qkd_qiskit.shipped import list_files
+from qkd_qiskit.study.grid import expand
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "qkd_qiskit"
@@ -115,7 +116,10 @@ def test_every_shipped_backend_and_job_loads() -> None:
     for name in list_files("jobs"):
         job, _ = read_job(name)
         assert job.description, name
-        assert isinstance(read_settings(job.train), Settings)
+        assert isinstance(read_settings(job.train, preset=job.preset), Settings)
+        if job.is_study:
+            cells = expand(job, name)
+            assert len({cell.key for cell in cells}) > 1, name
         for evaluation in job.evaluate:
             backend = evaluation.backend
             resolve_backend(backend if isinstance(backend, str) else backend["name"])

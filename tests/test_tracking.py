@@ -1,4 +1,4 @@
-"""Following a training elsewhere. MLflow is too large to install for a test: its module is a fake that records calls."""
+"""Following a training elsewhere. MLflow is too large to install for a test: its module is a fake that records."""
 
 from __future__ import annotations
 

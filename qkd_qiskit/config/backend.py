@@ -49,9 +49,12 @@ class MitigationSettings(Section):
         dynamical_decoupling: pulses on idle qubits, `XX`, `XpXm` or `XY4`; none if empty.
         zne: extrapolate to zero noise.
         zne_factors: the noise levels that are run.
-        zne_extrapolator: `linear`, `exponential`, `double_exponential` or `polynomial_degree_2` and so on.
-        zne_amplifier: `gate_folding`, `gate_folding_front`, `gate_folding_back` or `pea`.
-        pec: cancel errors probabilistically.
+        zne_extrapolator: `linear`, `exponential`, `double_exponential` or `polynomial_degree_2` and so on; where
+            it does not fit a value, `linear` is taken.
+        zne_amplifier: `gate_folding`, `gate_folding_front`, `gate_folding_back`; or `pea`, which learns noise.
+        pec: learn the gates' noise and cancel it probabilistically.
+        pec_max_overhead: how many times more executions cancelling may take; what would need more is cancelled in part.
+        layers_to_learn: layers of two-qubit gates whose noise `pec` and `pea` learn at most, in the evaluation's job.
     """
 
     readout: bool | None = None
@@ -63,6 +66,8 @@ class MitigationSettings(Section):
     zne_extrapolator: str = "exponential"
     zne_amplifier: Literal["gate_folding", "gate_folding_front", "gate_folding_back", "pea"] = "gate_folding"
     pec: bool = False
+    pec_max_overhead: float = Field(default=100.0, ge=1)
+    layers_to_learn: int = Field(default=4, ge=1)
 
 
 class BackendSettings(Section):
@@ -82,6 +87,8 @@ class BackendSettings(Section):
         mode: `auto`, `session`, `batch` or `job` (`ibm` only).
         resilience_level: of Runtime's Estimator, 0 to 2 (`ibm` only).
         mitigation: of errors, in more detail; simulators take a part of it.
+        sentinels: samples that are measured again at the end, so that drift shows; at most one for 20 samples, 0 for
+            none (`ibm` only).
         max_qpu_seconds: QPU seconds that an evaluation may cost, all its jobs together (`ibm` only).
         executions_per_job: a job with more circuit executions is split (`ibm` only).
         settle_seconds: how long a job that may exist is looked for before it is submitted again (`ibm` only).
@@ -104,6 +111,7 @@ class BackendSettings(Section):
     mode: Literal["auto", "session", "batch", "job"] = "auto"
     resilience_level: Literal[0, 1, 2] = 0
     mitigation: MitigationSettings = MitigationSettings()
+    sentinels: int = Field(default=2, ge=0, le=100)
     max_qpu_seconds: int = Field(default=300, ge=1, le=10_800)
     executions_per_job: int = Field(default=10_000_000, ge=1)
     settle_seconds: float = Field(default=60.0, ge=0)

@@ -188,17 +188,19 @@ def train_to_best(
     Returns:
         The metrics of all epochs, and those of the best one.
     """
-    state, history, best = TrainingState.start(student, plan), [], ({}, {})  # type: tuple[Any, list[Any], tuple[Any, Any]]
+    state, history = TrainingState.start(student, plan), []
+    best: dict[str, Any] = {}
+    weights = student.state_dict()
     for facts in iterate_epochs(
         state, plan, objective, train, validation, teacher_logits=teacher_logits, report=report
     ):
         history.append(facts)
         if follow:
             follow(facts)
-        if not best[0] or rank_epoch(facts) > rank_epoch(best[0]):
-            best = (facts, {name: weight.clone() for name, weight in student.state_dict().items()})
-    student.load_state_dict(best[1])
-    return history, best[0]
+        if not best or rank_epoch(facts) > rank_epoch(best):
+            best, weights = facts, {name: weight.clone() for name, weight in student.state_dict().items()}
+    student.load_state_dict(weights)
+    return history, best
 
 
 def rank_epoch(facts: dict[str, Any]) -> tuple[float, float]:

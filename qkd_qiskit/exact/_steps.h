@@ -1,19 +1,25 @@
 /* The mathematics of _kernel.c: programs of small linear maps on columns of vectors, forward and adjoint, in one call each.
  *
- * A program works on buffers of `rows` rows and W columns (samples, observables or basis states), one after the other
- * in an arena. With two planes a buffer holds the real parts above the imaginary ones. Every step reads buffers
- * and writes a new one, so the arena is the tape; on the way back gradients (d/dRe + i d/dIm) take the place of values.
+ * A program works on an arena of rows of W columns (samples, observables or basis states; W is a multiple of 4). A vector
+ * is any list of rows; what is always zero has none, a permutation is another list. With two planes the imaginary parts
+ * are rows of their own, and a complex matrix is a real one of twice the size. Every step writes rows that it doesn't
+ * read, so the arena is the tape; on the way back gradients (d/dRe + i d/dIm) take the place of values. Each step is its
+ * number, its length and
  *
- *   LOAD   out = a constant column                                                   [0, out, rows, data]
- *   MATRIX out = (1 x M x 1) in, M of dim x dim on the axis after `left`             [1, in, out, left, dim, right, data, parts]
- *   ORDER  out[i] = in[source[i]]                                                    [2, in, out, rows, source...]
- *   JOIN   out[a, b] = first[a] second[b]                                            [3, in, other, out, a, b, spare]
- *   TURN   (A, B) = (cos A - sin B, sin A + cos B) for pairs of rows, several turns  [4, in, out, rows, turns,
- *          and each turn: left, pitch, count, A, B, angle, sampled, sign]
+ *   LOAD   constant rows                                                    [n, data, rows...]
+ *   MATRIX out = M in, by blocks of rows that need the same columns         [where the transpose is, blocks, its blocks]
+ *          blocks: number of classes, and each class: how often, groups, (out, in) shifts..., and each group:
+ *          rows, columns, data, rows..., columns...
+ *   ORDER  copied to where they are in a row                                [n, m, out, in... (-1: zero), m unused in...]
+ *   JOIN   out[a, b] = first[a] second[b]                                   [na, nb, planes, spare, first..., second..., out...]
+ *   TURN   (A, B) = (cos A - sin B, sin A + cos B) for pairs of rows        [turn = angle, sampled, sign, n, A..., B...,
+ *                                                                            out A..., out B...]
+ *   TURNS  several turns of copied rows                                     [n, turns, in..., out..., turn...]
  *
- * A TURN is RZ: the pair is X and Y of a Pauli vector, real and imaginary part of the amplitudes with a 1.
+ * A turn is RZ: the pair is X and Y of a Pauli vector, real and imaginary part of the amplitudes with a 1.
  * No fast-math: sums are merely taken in another order.
  */
+#include <math.h>
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
@@ -25,245 +31,353 @@
 
 typedef long long i64;
 typedef double v8 __attribute__((vector_size(64), aligned(8), may_alias));
+typedef long long l8 __attribute__((vector_size(64), aligned(8), may_alias));
 typedef double v4 __attribute__((vector_size(32), aligned(8), may_alias));
-enum { LOAD, MATRIX, ORDER, JOIN, TURN, END };
-enum { TILE = 16 };
+enum { LOAD, MATRIX, ORDER, JOIN, TURN, TURNS, END };
+enum { TILE = 16, LARGE_ANGLE = 100000 };
 
 /* ---- products of matrices ------------------------------------------------------------------------------------- */
 
-/* R rows of y (+-)= m x, in columns of V times 8 (or of 4 if V is 0). */
-INLINE void block(const int R, const int V, double *y, const double *m, i64 rs, i64 cs, const double *x, i64 in, i64 C,
-                  int mode)
+/* Row k of a vector: the k-th of a list of rows, or simply row k. */
+INLINE i64 row(const i64 *list, i64 k, i64 shift)
+{
+    return list ? list[k] + shift : k;
+}
+
+/* R rows of y = m x (+= for mode 1, -= for -1), in columns of V times 8 (of 4 if V is 0); rows may be listed and shifted. */
+INLINE void block(const int R, const int V, const int mode, double *y, const i64 *to, i64 y_shift, const double *m, i64 rs,
+                  i64 cs, const double *x, const i64 *from, i64 x_shift, i64 in, i64 W)
 {
     if (V == 0) {
         v4 sum[4] = {{0}};
         for (i64 k = 0; k < in; k++)
-            for (int r = 0; r < R; r++) sum[r] += m[r * rs + k * cs] * *(const v4 *)(x + k * C);
+            for (int r = 0; r < R; r++) sum[r] += m[r * rs + k * cs] * *(const v4 *)(x + row(from, k, x_shift) * W);
         for (int r = 0; r < R; r++) {
-            v4 *to = (v4 *)(y + r * C);
-            if (mode > 0) sum[r] += *to;
-            if (mode < 0) sum[r] = *to - sum[r];
-            *to = sum[r];
+            v4 *at = (v4 *)(y + row(to, r, y_shift) * W);
+            if (mode > 0) sum[r] += *at;
+            if (mode < 0) sum[r] = *at - sum[r];
+            *at = sum[r];
         }
         return;
     }
     v8 sum[4][2] = {{{0}}};
     for (i64 k = 0; k < in; k++)
         for (int r = 0; r < R; r++)
-            for (int v = 0; v < V; v++) sum[r][v] += m[r * rs + k * cs] * *(const v8 *)(x + k * C + 8 * v);
+            for (int v = 0; v < V; v++)
+                sum[r][v] += m[r * rs + k * cs] * *(const v8 *)(x + row(from, k, x_shift) * W + 8 * v);
     for (int r = 0; r < R; r++)
         for (int v = 0; v < V; v++) {
-            v8 *to = (v8 *)(y + r * C + 8 * v);
-            if (mode > 0) sum[r][v] += *to;
-            if (mode < 0) sum[r][v] = *to - sum[r][v];
-            *to = sum[r][v];
+            v8 *at = (v8 *)(y + row(to, r, y_shift) * W + 8 * v);
+            if (mode > 0) sum[r][v] += *at;
+            if (mode < 0) sum[r][v] = *at - sum[r][v];
+            *at = sum[r][v];
         }
 }
 
-INLINE void rows_of(const int R, double *y, const double *m, i64 rs, i64 cs, const double *x, i64 in, i64 C, int mode)
+INLINE void rows_of(const int R, const int mode, double *y, const i64 *to, i64 y_shift, const double *m, i64 rs, i64 cs,
+                    const double *x, const i64 *from, i64 x_shift, i64 in, i64 W)
 {
     i64 c = 0;
-    for (; c + 16 <= C; c += 16) block(R, 2, y + c, m, rs, cs, x + c, in, C, mode);
-    for (; c + 8 <= C; c += 8) block(R, 1, y + c, m, rs, cs, x + c, in, C, mode);
-    for (; c + 4 <= C; c += 4) block(R, 0, y + c, m, rs, cs, x + c, in, C, mode);
-    for (; c < C; c++)
-        for (int r = 0; r < R; r++) {
-            double sum = 0;
-            for (i64 k = 0; k < in; k++) sum += m[r * rs + k * cs] * x[k * C + c];
-            y[r * C + c] = mode == 0 ? sum : mode > 0 ? y[r * C + c] + sum : y[r * C + c] - sum;
-        }
+    for (; c + 16 <= W; c += 16) block(R, 2, mode, y + c, to, y_shift, m, rs, cs, x + c, from, x_shift, in, W);
+    for (; c + 8 <= W; c += 8) block(R, 1, mode, y + c, to, y_shift, m, rs, cs, x + c, from, x_shift, in, W);
+    for (; c + 4 <= W; c += 4) block(R, 0, mode, y + c, to, y_shift, m, rs, cs, x + c, from, x_shift, in, W);
 }
 
-/* y (out, C) = m x for mode 0, += for 1, -= for -1; m[i, k] is at m[i rs + k cs], x has shape (in, C). */
-FOR_EACH_CPU static void product(double *y, const double *m, i64 rs, i64 cs, const double *x, i64 out, i64 in, i64 C,
-                                 int mode)
+/* y (out, W) = m x (or += or -=); m[i, k] is at m[i rs + k cs], x has shape (in, W); `to` and `from` list the rows of y and x or are NULL. */
+FOR_EACH_CPU static void product(double *y, const i64 *to, const double *m, i64 rs, i64 cs, const double *x,
+                                 const i64 *from, i64 out, i64 in, i64 W, int mode)
 {
-    i64 i = 0;
-    for (; i + 4 <= out; i += 4) rows_of(4, y + i * C, m + i * rs, rs, cs, x, in, C, mode);
-    for (; i + 2 <= out; i += 2) rows_of(2, y + i * C, m + i * rs, rs, cs, x, in, C, mode);
-    for (; i < out; i++) rows_of(1, y + i * C, m + i * rs, rs, cs, x, in, C, mode);
+    for (i64 i = 0; i < out;) {
+        const i64 left = out - i, R = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        const i64 *list = to ? to + i : NULL;
+        double *at = to ? y : y + i * W;
+        if (R == 4) rows_of(4, mode, at, list, 0, m + i * rs, rs, cs, x, from, 0, in, W);
+        else if (R == 2) rows_of(2, mode, at, list, 0, m + i * rs, rs, cs, x, from, 0, in, W);
+        else rows_of(1, mode, at, list, 0, m + i * rs, rs, cs, x, from, 0, in, W);
+        i += R;
+    }
 }
 
-/* Complex y = m x, or y = m^dagger x, with planes apart; a part of m that is NULL is zero. `far` leads to a vector's
- * imaginary plane; it is 0 for a real vector: x is taken as real, of y only the real part is wanted. */
+/* Complex y = m x, or y = m^dagger x, with planes apart: `far` leads to a vector's imaginary plane; it is 0 for a real
+ * vector: x is taken as real, of y only the real part is wanted. */
 static void complex_product(double *y, i64 y_far, const double *re, const double *im, int adjoint, const double *x,
-                            i64 x_far, i64 out, i64 in, i64 C)
+                            i64 x_far, i64 size, i64 W)
 {
-    i64 rs = adjoint ? 1 : in, cs = adjoint ? out : 1;
+    i64 rs = adjoint ? 1 : size, cs = adjoint ? size : 1;
     int plus = adjoint ? -1 : 1;
-    if (re) product(y, re, rs, cs, x, out, in, C, 0);
-    if (re && x_far && y_far) product(y + y_far, re, rs, cs, x + x_far, out, in, C, 0);
-    if (!im) return;
-    if (!re) memset(y, 0, out * C * sizeof *y);
-    if (x_far) product(y, im, rs, cs, x + x_far, out, in, C, -plus);
-    if (y_far && !(re && x_far)) memset(y + y_far, 0, out * C * sizeof *y);
-    if (y_far) product(y + y_far, im, rs, cs, x, out, in, C, plus);
+    product(y, NULL, re, rs, cs, x, NULL, size, size, W, 0);
+    if (x_far) product(y, NULL, im, rs, cs, x + x_far, NULL, size, size, W, -plus);
+    if (!y_far) return;
+    if (x_far) product(y + y_far, NULL, re, rs, cs, x + x_far, NULL, size, size, W, 0);
+    product(y + y_far, NULL, im, rs, cs, x, NULL, size, size, W, x_far ? plus : 0);
 }
 
-/* sums[i, k] += sign * sum over c of a[i, c] b[k, c]. */
-FOR_EACH_CPU static void outer(double *sums, const double *a, const double *b, i64 rows, i64 columns, i64 C, double sign)
+/* The blocks of a constant matrix or of its transpose. */
+FOR_EACH_CPU static void apply(const i64 *q, const double *data, double *arena, i64 W)
+{
+    i64 classes = *q++;
+    while (classes--) {
+        const i64 times = q[0], groups = q[1], *shift = q + 2, *first = shift + 2 * times, *g = first;
+        for (i64 t = 0; t < times; t++, shift += 2) {
+            g = first;
+            for (i64 k = 0; k < groups; k++) {
+                const i64 R = g[0], in = g[1], *to = g + 3, *from = to + R;
+                const double *m = data + g[2];
+                if (R == 4) rows_of(4, 0, arena, to, shift[0], m, 1, 4, arena, from, shift[1], in, W);
+                else if (R == 2) rows_of(2, 0, arena, to, shift[0], m, 1, 2, arena, from, shift[1], in, W);
+                else rows_of(1, 0, arena, to, shift[0], m, 1, 1, arena, from, shift[1], in, W);
+                g = from + in;
+            }
+        }
+        q = g;
+    }
+}
+
+/* sums[i, k] += sign * sum over c of a[i, c] b[k, c], the rows of b listed or not; columns and W are multiples of 4. */
+FOR_EACH_CPU static void outer(double *sums, const double *a, const i64 *list, const double *b, i64 rows, i64 columns,
+                               i64 W, double sign)
 {
     for (i64 i = 0; i < rows; i++) {
-        i64 k = 0, whole = C - C % 4;
-        for (; k + 4 <= columns; k += 4) {
-            v4 s[4] = {{0}}, rest = {0};
-            for (i64 c = 0; c < whole; c += 4)
-                for (int j = 0; j < 4; j++) s[j] += *(const v4 *)(a + i * C + c) * *(const v4 *)(b + (k + j) * C + c);
-            for (i64 c = whole; c < C; c++)
-                for (int j = 0; j < 4; j++) rest[j] += a[i * C + c] * b[(k + j) * C + c];
+        const double *at = a + row(list, i, 0) * W;
+        for (i64 k = 0; k < columns; k += 4) {
+            v4 s[4] = {{0}};
+            for (i64 c = 0; c < W; c += 4)
+                for (int j = 0; j < 4; j++) s[j] += *(const v4 *)(at + c) * *(const v4 *)(b + (k + j) * W + c);
             v4 low = __builtin_shufflevector(s[0], s[1], 0, 4, 2, 6) + __builtin_shufflevector(s[0], s[1], 1, 5, 3, 7);
             v4 high = __builtin_shufflevector(s[2], s[3], 0, 4, 2, 6) + __builtin_shufflevector(s[2], s[3], 1, 5, 3, 7);
-            rest += __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
-            *(v4 *)(sums + i * columns + k) += sign * rest;
+            v4 sum = __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
+            *(v4 *)(sums + i * columns + k) += sign * sum;
         }
-        for (; k < columns; k++) {
-            double sum = 0;
-            for (i64 c = 0; c < C; c++) sum += a[i * C + c] * b[k * C + c];
-            sums[i * columns + k] += sign * sum;
-        }
+    }
+}
+
+/* ---- angles --------------------------------------------------------------------------------------------------- */
+
+/* Affine functions of inputs and weights: of each the number of terms and their columns; offset and slopes. */
+typedef struct {
+    const i64 *index;
+    const double *numbers;
+} Affine;
+
+/* Cosines and sines: the angle is reduced to a quarter turn (pi/2 in three parts, of which the first two have 33 bits, so
+ * that their multiples are exact: Cody and Waite, Software Manual for the Elementary Functions, ch. 8), then Taylor's series. */
+INLINE void sincos8(v8 *cos_, v8 *sin_)
+{
+    const double shift = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer, which is then in the lowest bits */
+    v8 x = *cos_, q = x * 0.63661977236758134308 + shift, t = q - shift;
+    v8 r = x - t * 0x1.921fb544p+0 - t * 0x1.0b4611a6p-34 - t * 0x1.3198a2e037073p-69, z = r * r;
+    v8 s = 1.0 / 6227020800 + z * (-1.0 / 1307674368000 + z * (1.0 / 355687428096000));
+    v8 c = 1.0 / 479001600 + z * (-1.0 / 87178291200 + z * (1.0 / 20922789888000));
+    s = -1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 + z * (-1.0 / 39916800 + z * s))));
+    c = 1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 + z * (-1.0 / 3628800 + z * c)));
+    s = r + r * z * s;
+    c = 1.0 - (0.5 * z - z * z * c);
+    l8 turns = (l8)q, odd = (turns & 1) != 0;
+    *sin_ = (v8)((((l8)c & odd) | ((l8)s & ~odd)) ^ ((turns & 2) << 62));
+    *cos_ = (v8)((((l8)s & odd) | ((l8)c & ~odd)) ^ (((turns + 1) & 2) << 62));
+}
+
+/* Replace angles by their cosines, and give their sines. */
+FOR_EACH_CPU static void sincos_of(double *cos_, double *sin_, i64 n)
+{
+    for (i64 k = 0; k < n; k += 8) {
+        double part[2][8] = {{0}};
+        const i64 count = n - k < 8 ? n - k : 8;
+        int small = 1;
+        for (i64 j = 0; j < count; j++) part[0][j] = cos_[k + j], small &= fabs(part[0][j]) < LARGE_ANGLE;
+        if (small) sincos8((v8 *)part[0], (v8 *)part[1]);
+        else
+            for (i64 j = 0; j < count; j++) part[1][j] = sin(part[0][j]), part[0][j] = cos(part[0][j]);
+        memcpy(cos_ + k, part[0], count * sizeof *cos_);
+        memcpy(sin_ + k, part[1], count * sizeof *sin_);
     }
 }
 
 /* ---- steps ---------------------------------------------------------------------------------------------------- */
 
-/* Cosines and sines, own ones (A, N) from a first sample on and shared ones (B,), and the gradients of the angles. */
+/* Cosines and sines, own ones (A, TILE) and shared ones (B,), and the gradients of the angles. */
 typedef struct {
     const double *own_cos, *own_sin, *cos, *sin;
     double *own_slopes, *slopes;
-    i64 samples;
 } Angles;
 
-FOR_EACH_CPU static void turn(double *v, const i64 *t, const Angles *g, i64 W, double way)
+enum { TURN_HEAD = 4 };
+
+/* One turn from rows to rows, or in place if `in_place`. */
+FOR_EACH_CPU static void turn(double *arena, const i64 *t, const Angles *g, i64 W, int in_place, double way)
 {
-    double c[TILE], s[TILE];
-    i64 left = t[0], pitch = t[1], count = t[2] * W;
-    const double sign = way * t[7];
-    if (t[6]) {
-        memcpy(c, g->own_cos + t[5] * g->samples, W * sizeof *c);
-        for (i64 w = 0; w < W; w++) s[w] = sign * g->own_sin[t[5] * g->samples + w];
-    }
-    const double c1 = t[6] ? 0 : g->cos[t[5]], s1 = t[6] ? 0 : sign * g->sin[t[5]];
-    for (i64 l = 0; l < left; l++) {
-        double *restrict a = v + (l * pitch + t[3]) * W, *restrict b = v + (l * pitch + t[4]) * W;
-        if (!t[6]) {
-            for (i64 k = 0; k < count; k++) {
-                double x = a[k], y = b[k];
-                a[k] = c1 * x - s1 * y;
-                b[k] = s1 * x + c1 * y;
+    const i64 n = t[3], *a = t + TURN_HEAD + (in_place ? 2 * n : 0), *b = a + n, *x = t + TURN_HEAD + 2 * n, *y = x + n;
+    const double sign = way * (double)t[2];
+    if (t[1]) {
+        const v8 *c = (const v8 *)(g->own_cos + t[0] * TILE), *s = (const v8 *)(g->own_sin + t[0] * TILE);
+        for (i64 k = 0; k < n; k++)
+            for (int v = 0; v < 2; v++) {
+                v8 A = *(v8 *)(arena + a[k] * TILE + 8 * v), B = *(v8 *)(arena + b[k] * TILE + 8 * v), S = sign * s[v];
+                *(v8 *)(arena + x[k] * TILE + 8 * v) = c[v] * A - S * B;
+                *(v8 *)(arena + y[k] * TILE + 8 * v) = S * A + c[v] * B;
             }
-            continue;
+        return;
+    }
+    const double c = g->cos[t[0]], s = sign * g->sin[t[0]];
+    for (i64 k = 0; k < n; k++)
+        for (i64 w = 0; w < W; w += 4) {
+            v4 A = *(v4 *)(arena + a[k] * W + w), B = *(v4 *)(arena + b[k] * W + w);
+            *(v4 *)(arena + x[k] * W + w) = c * A - s * B;
+            *(v4 *)(arena + y[k] * W + w) = s * A + c * B;
         }
-        for (i64 r = 0; r < count; r += W)
-            for (i64 w = 0; w < W; w++) {
-                double x = a[r + w], y = b[r + w];
-                a[r + w] = c[w] * x - s[w] * y;
-                b[r + w] = s[w] * x + c[w] * y;
+}
+
+/* Add a turn's gradient, from vectors before it and their gradient g: sum of g_B v_A - g_A v_B (turns commute). With
+ * `back` the gradient is turned back first and takes the place of the vectors. */
+INLINE void slope_of(double *arena, const i64 *t, const Angles *g, i64 W, const int back)
+{
+    const i64 n = t[3], *a = t + TURN_HEAD, *b = a + n, *x = b + n, *y = x + n;
+    const double sign = (double)t[2];
+    if (t[1]) {
+        const v8 *c = (const v8 *)(g->own_cos + t[0] * TILE), *s = (const v8 *)(g->own_sin + t[0] * TILE);
+        v8 sum[2] = {{0}};
+        for (i64 k = 0; k < n; k++)
+            for (int v = 0; v < 2; v++) {
+                v8 *A = (v8 *)(arena + a[k] * TILE + 8 * v), *B = (v8 *)(arena + b[k] * TILE + 8 * v);
+                v8 X = *(v8 *)(arena + x[k] * TILE + 8 * v), Y = *(v8 *)(arena + y[k] * TILE + 8 * v), S = sign * s[v];
+                v8 ga = X, gb = Y;
+                if (back) ga = c[v] * X + S * Y, gb = c[v] * Y - S * X;
+                sum[v] += gb * *A - ga * *B;
+                if (back) *A = ga, *B = gb;
             }
+        for (int v = 0; v < 2; v++) *(v8 *)(g->own_slopes + t[0] * TILE + 8 * v) += sign * sum[v];
+        return;
     }
+    const double c = g->cos[t[0]], s = sign * g->sin[t[0]];
+    v4 sum = {0};
+    for (i64 k = 0; k < n; k++)
+        for (i64 w = 0; w < W; w += 4) {
+            v4 *A = (v4 *)(arena + a[k] * W + w), *B = (v4 *)(arena + b[k] * W + w);
+            v4 X = *(v4 *)(arena + x[k] * W + w), Y = *(v4 *)(arena + y[k] * W + w);
+            v4 ga = X, gb = Y;
+            if (back) ga = c * X + s * Y, gb = c * Y - s * X;
+            sum += gb * *A - ga * *B;
+            if (back) *A = ga, *B = gb;
+        }
+    g->slopes[t[0]] += sign * (sum[0] + sum[1] + sum[2] + sum[3]);
 }
 
-/* Add a turn's gradient, from vectors before it and their gradient: sum of g_B v_A - g_A v_B (turns commute). */
-FOR_EACH_CPU static void turn_slope(const double *g, const double *v, const i64 *t, const Angles *angles, i64 W)
+FOR_EACH_CPU static void turn_back(double *arena, const i64 *t, const Angles *g, i64 W)
 {
-    double sums[2 * TILE] = {0};
-    i64 count = t[2] * W, step = t[6] ? W : 8;
-    for (i64 l = 0; l < t[0]; l++) {
-        const double *ga = g + (l * t[1] + t[3]) * W, *gb = g + (l * t[1] + t[4]) * W;
-        const double *va = v + (l * t[1] + t[3]) * W, *vb = v + (l * t[1] + t[4]) * W;
-        i64 r = 0;
-        for (; r + step <= count; r += step)
-            for (i64 w = 0; w < step; w++) sums[w] += gb[r + w] * va[r + w] - ga[r + w] * vb[r + w];
-        for (i64 w = 0; r + w < count; w++) sums[w] += gb[r + w] * va[r + w] - ga[r + w] * vb[r + w];
-    }
-    for (i64 w = 0; w < step; w++) *(t[6] ? angles->own_slopes + t[5] * angles->samples + w : angles->slopes + t[5]) += t[7] * sums[w];
+    slope_of(arena, t, g, W, 1);
 }
 
-FOR_EACH_CPU static void join(double *out, const double *a, const double *b, i64 na, i64 nb, i64 W, int planes)
+FOR_EACH_CPU static void turn_slope(double *arena, const i64 *t, const Angles *g, i64 W)
 {
-    i64 far = na * nb * W, fa = na * W, fb = nb * W;
+    slope_of(arena, t, g, W, 0);
+}
+
+FOR_EACH_CPU static void join(double *arena, const i64 *p, i64 W)
+{
+    const i64 na = p[2], nb = p[3], *first = p + 6, *second = first + na * p[4], *out = second + nb * p[4];
     for (i64 i = 0; i < na; i++)
         for (i64 k = 0; k < nb; k++)
-            for (i64 w = 0; w < W; w++) {
-                i64 o = (i * nb + k) * W + w, x = i * W + w, y = k * W + w;
-                out[o] = planes == 1 ? a[x] * b[y] : a[x] * b[y] - a[x + fa] * b[y + fb];
-                if (planes == 2) out[o + far] = a[x] * b[y + fb] + a[x + fa] * b[y];
+            for (i64 w = 0; w < W; w += 4) {
+                v4 a = *(v4 *)(arena + first[i] * W + w), b = *(v4 *)(arena + second[k] * W + w);
+                double *to = arena + out[i * nb + k] * W + w;
+                if (p[4] == 1) {
+                    *(v4 *)to = a * b;
+                    continue;
+                }
+                v4 c = *(v4 *)(arena + first[i + na] * W + w), d = *(v4 *)(arena + second[k + nb] * W + w);
+                *(v4 *)to = a * b - c * d;
+                *(v4 *)(arena + out[na * nb + i * nb + k] * W + w) = a * d + c * b;
             }
 }
 
-/* Gradients of both factors; that of the first goes by way of `spare`, since both values are needed. */
-FOR_EACH_CPU static void split(const double *g, double *a, double *b, double *spare, i64 na, i64 nb, i64 W, int planes)
+/* Gradients of both factors; they go by way of `spare`, since both values are needed. */
+FOR_EACH_CPU static void split(double *arena, const i64 *p, i64 W)
 {
-    i64 far = na * nb * W, fa = na * W, fb = nb * W;
-    double *second = spare + planes * fa;
-    memset(spare, 0, planes * (fa + fb) * sizeof *spare);
+    const i64 na = p[2], nb = p[3], planes = p[4], *first = p + 6, *second = first + na * planes, *out = second + nb * planes;
+    double *ga = arena + p[5] * W, *gb = ga + planes * na * W;
+    memset(gb, 0, planes * nb * W * sizeof *gb);
     for (i64 i = 0; i < na; i++)
-        for (i64 k = 0; k < nb; k++)
-            for (i64 w = 0; w < W; w++) {
-                i64 o = (i * nb + k) * W + w, x = i * W + w, y = k * W + w;
-                spare[x] += g[o] * b[y];
-                second[y] += g[o] * a[x];
+        for (i64 w = 0; w < W; w += 4) {
+            v4 re = {0}, im = {0}, a = *(v4 *)(arena + first[i] * W + w);
+            v4 c = *(v4 *)(arena + first[planes == 2 ? i + na : i] * W + w);
+            for (i64 k = 0; k < nb; k++) {
+                v4 g = *(v4 *)(arena + out[i * nb + k] * W + w), b = *(v4 *)(arena + second[k] * W + w);
+                v4 *to = (v4 *)(gb + k * W + w);
+                re += g * b;
+                *to += g * a;
                 if (planes == 1) continue;
-                spare[x] += g[o + far] * b[y + fb];
-                spare[x + fa] += g[o + far] * b[y] - g[o] * b[y + fb];
-                second[y] += g[o + far] * a[x + fa];
-                second[y + fb] += g[o + far] * a[x] - g[o] * a[x + fa];
+                v4 h = *(v4 *)(arena + out[na * nb + i * nb + k] * W + w), d = *(v4 *)(arena + second[k + nb] * W + w);
+                re += h * d;
+                im += h * b - g * d;
+                *to += h * c;
+                *(v4 *)(gb + (k + nb) * W + w) += h * a - g * c;
             }
-    memcpy(a, spare, planes * fa * sizeof *a);
-    memcpy(b, second, planes * fb * sizeof *b);
+            *(v4 *)(ga + i * W + w) = re;
+            if (planes == 2) *(v4 *)(ga + (i + na) * W + w) = im;
+        }
+    for (i64 i = 0; i < planes * na; i++) memcpy(arena + first[i] * W, ga + i * W, W * sizeof *ga);
+    for (i64 k = 0; k < planes * nb; k++) memcpy(arena + second[k] * W, gb + k * W, W * sizeof *gb);
 }
 
-static void matrix(const i64 *p, const double *data, double *arena, i64 W, int planes, int adjoint)
+INLINE i64 turn_length(const i64 *t)
 {
-    i64 d = p[4], C = p[5] * W, far = planes == 2 ? p[3] * d * C : 0;
-    double *to = arena + p[adjoint ? 1 : 2] * W;
-    const double *from = arena + p[adjoint ? 2 : 1] * W, *re = data + p[6], *im = re + d * d;
-    for (i64 l = 0; l < p[3]; l++)
-        complex_product(to + l * d * C, far, p[7] & 1 ? re : NULL, p[7] & 2 ? im : NULL, adjoint, from + l * d * C, far, d, d, C);
+    return TURN_HEAD + 4 * t[3];
 }
 
-static i64 length(const i64 *p)
+INLINE void copy_rows(double *arena, const i64 *from, const i64 *to, i64 n, i64 W)
 {
-    return p[0] == LOAD ? 4 : p[0] == MATRIX ? 8 : p[0] == ORDER ? 4 + p[3] : p[0] == JOIN ? 7 : 5 + 8 * p[4];
+    for (i64 r = 0; r < n; r++) memcpy(arena + to[r] * W, arena + from[r] * W, W * sizeof *arena);
 }
 
-static void forward(const i64 *p, const double *data, double *arena, i64 W, int planes, const Angles *angles)
+static void forward(const i64 *p, const double *data, double *arena, i64 W, const Angles *angles)
 {
-    for (; p[0] != END; p += length(p)) {
+    for (; p[0] != END; p += p[1]) {
         if (p[0] == LOAD) {
-            for (i64 r = 0; r < p[2] * planes; r++)
-                for (i64 w = 0; w < W; w++) arena[(p[1] + r) * W + w] = data[p[3] + r];
+            for (i64 r = 0; r < p[2]; r++)
+                for (i64 w = 0; w < W; w++) arena[p[4 + r] * W + w] = data[p[3] + r];
         } else if (p[0] == MATRIX) {
-            matrix(p, data, arena, W, planes, 0);
+            apply(p + 3, data, arena, W);
         } else if (p[0] == ORDER) {
-            for (i64 r = 0; r < p[3]; r++) memcpy(arena + (p[2] + r) * W, arena + (p[1] + p[4 + r]) * W, W * sizeof *arena);
+            for (i64 r = 0; r < p[2]; r++) {
+                double *to = arena + (p[4] + r) * W;
+                if (p[5 + r] < 0) memset(to, 0, W * sizeof *to);
+                else memcpy(to, arena + p[5 + r] * W, W * sizeof *to);
+            }
         } else if (p[0] == JOIN) {
-            join(arena + p[3] * W, arena + p[1] * W, arena + p[2] * W, p[4], p[5], W, planes);
+            join(arena, p, W);
+        } else if (p[0] == TURN) {
+            turn(arena, p + 2, angles, W, 0, 1.0);
         } else {
-            memcpy(arena + p[2] * W, arena + p[1] * W, p[3] * W * sizeof *arena);
-            for (i64 k = 0; k < p[4]; k++) turn(arena + p[2] * W, p + 5 + 8 * k, angles, W, 1.0);
+            const i64 *t = p + 4 + 2 * p[2];
+            copy_rows(arena, p + 4, p + 4 + p[2], p[2], W);
+            for (i64 k = 0; k < p[3]; k++, t += turn_length(t)) turn(arena, t, angles, W, 1, 1.0);
         }
     }
 }
 
 /* Programs end with END and a list of where their steps start, the last step first, closed by -1. */
-static void backward(const i64 *code, const double *data, double *arena, i64 W, int planes, const Angles *angles)
+static void backward(const i64 *code, const double *data, double *arena, i64 W, const Angles *angles)
 {
-    const i64 *end = code, *p;
-    while (end[0] != END) end += length(end);
+    const i64 *end = code, *p, *t;
+    while (end[0] != END) end += end[1];
     for (end++; *end >= 0; end++) {
         p = code + *end;
         if (p[0] == MATRIX) {
-            matrix(p, data, arena, W, planes, 1);
+            apply(p + p[2], data, arena, W);
         } else if (p[0] == ORDER) {
-            for (i64 r = 0; r < p[3]; r++) memcpy(arena + (p[1] + p[4 + r]) * W, arena + (p[2] + r) * W, W * sizeof *arena);
+            for (i64 r = 0; r < p[3]; r++) memset(arena + p[5 + p[2] + r] * W, 0, W * sizeof *arena);
+            for (i64 r = 0; r < p[2]; r++)
+                if (p[5 + r] >= 0) memcpy(arena + p[5 + r] * W, arena + (p[4] + r) * W, W * sizeof *arena);
         } else if (p[0] == JOIN) {
-            split(arena + p[3] * W, arena + p[1] * W, arena + p[2] * W, arena + p[6] * W, p[4], p[5], W, planes);
+            split(arena, p, W);
         } else if (p[0] == TURN) {
-            double *slope = arena + p[2] * W, *before = arena + p[1] * W;
-            for (i64 k = 0; k < p[4]; k++) turn(slope, p + 5 + 8 * k, angles, W, -1.0);
-            for (i64 k = 0; k < p[4]; k++) turn_slope(slope, before, p + 5 + 8 * k, angles, W);
-            memcpy(before, slope, p[3] * W * sizeof *before);
+            turn_back(arena, p + 2, angles, W);
+        } else if (p[0] == TURNS) {
+            t = p + 4 + 2 * p[2];
+            for (i64 k = 0; k < p[3]; k++, t += turn_length(t)) turn(arena, t, angles, W, 1, -1.0);
+            t = p + 4 + 2 * p[2];
+            for (i64 k = 0; k < p[3]; k++, t += turn_length(t)) turn_slope(arena, t, angles, W);
+            copy_rows(arena, p + 4 + p[2], p + 4, p[2], W);
         }
     }
 }
-

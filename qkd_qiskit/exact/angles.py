@@ -98,6 +98,20 @@ class _Rows:
     offset: Array
     curved: list[tuple[int, float, _Curve]]
 
+    def terms(self) -> tuple[Array, Array] | tuple[None, None]:
+        """Return for each angle the number of its terms and their columns, and offset and slopes.
+
+        None if there are no angles, or any is curved.
+        """
+        if self.curved or not len(self.offset):
+            return None, None
+        index, numbers = [], []
+        for slopes, offset in zip(self.slopes, self.offset):
+            columns = np.flatnonzero(slopes)
+            index += [len(columns), *columns]
+            numbers += [offset, *slopes[columns]]
+        return np.array(index, dtype=np.int64), np.array(numbers, dtype=float)
+
 
 class Angles:
     """Values and vector-Jacobian products of the A samples' own and the B shared angles.
@@ -110,6 +124,7 @@ class Angles:
 
     def __init__(self, own: _Rows, shared: _Rows, num_inputs: int):
         self.num_inputs = num_inputs
+        self.num_weights = own.slopes.shape[1] - num_inputs
         self.num_own = len(own.offset)
         self.num_shared = len(shared.offset)
         self._own = own
@@ -118,6 +133,14 @@ class Angles:
         self._weight_slopes = own.slopes[:, num_inputs:]
         self.own_use_weights = bool(self._weight_slopes.any() or own.curved)
         self._shared_slopes = np.ascontiguousarray(shared.slopes[:, num_inputs:])
+
+    def own_terms(self) -> tuple[Array, Array] | tuple[None, None]:
+        """Return the own angles as `_Rows.terms`."""
+        return self._own.terms()
+
+    def shared_terms(self) -> tuple[Array, Array] | tuple[None, None]:
+        """Return the shared angles as `_Rows.terms`."""
+        return self._shared.terms()
 
     def shared_values(self, weights: Array) -> Array:
         """Return the shared angles, shape (B,), for weights (P,)."""

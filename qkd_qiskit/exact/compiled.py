@@ -1,4 +1,4 @@
-"""The compiled road: small circuits as programs for the optional C extension `_kernel`, some ten calls a step.
+"""The compiled road: small circuits as programs for the optional C extension `_kernel`, two calls a step.
 
 It is built where a C compiler is; without it (or with QKD_NO_KERNEL set) NumPy does the same, see `evaluation`. What is
 worked out is the same too: a front for each sample, a tail that all samples share. Only here every weight stands
@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,10 @@ SWITCH = "QKD_NO_KERNEL"
 _LARGEST = 256
 _LARGEST_OPERATOR = 32
 _TILE = 16
+_COLUMNS = 4
 _WORTH_A_THREAD = 2**18
 _TAIL = -1
-_NONE = np.zeros(1)
+_PREPARE, _SAMPLES, _FINISH = 1, 2, 4
 
 
 @lru_cache(maxsize=1)
@@ -50,14 +52,13 @@ def has_kernel() -> bool:
 
 @dataclass
 class CompiledPass:
-    """What a forward pass leaves for the backward pass; the tail's arena is used up by the first one."""
+    """What a forward pass leaves for the backward pass; the tail's arena in `scratch` is used up by the first one."""
 
     inputs: Array
     weights: Array
-    shared: tuple[Array, Array]
-    own: tuple[Array, Array]
-    arena: Array | None
-    operator: Array | None
+    own: tuple[Array | None, Array | None]
+    scratch: Array
+    is_fresh: bool = True
 
 
 class CompiledEvaluation:
@@ -93,90 +94,119 @@ class CompiledEvaluation:
         self._base, self._angles, self._amplitudes = base, angles, amplitudes
         self._differ = amplitudes or angles.num_own > 0
         self._tail: Program | None = None
+        self._seed = np.zeros((0, 0))
         size = base ** len(qubits)
-        apart = base == 4 or size <= _LARGEST_OPERATOR
-        layout = Layout(base, _TILE, {slot: [qubit] for slot, qubit in enumerate(qubits)})
-        slots: dict[int, Array | int] = dict.fromkeys(range(len(qubits)), GROUND[base])
+        apart = base == 4 or _COLUMNS <= size <= _LARGEST_OPERATOR
+        layout = Layout(base, _TILE, {slot: [qubit] for slot, qubit in enumerate(qubits)}, sparse=True)
+        slots: dict[int, Array] = dict.fromkeys(range(len(qubits)), GROUND[base])
         if amplitudes:
-            layout, slots = Layout(base, _TILE, {0: list(reversed(qubits))}), {0: size}
+            layout, slots = Layout(base, _TILE, {0: list(reversed(qubits))}, sparse=True), {0: np.ones(size, bool)}
         plan_front(layout, front if apart else [*front, *tail])
         slot = layout.join(qubits)
         order = list(layout.slots[slot])
         front_turns = [item for item in (front if apart else [*front, *tail]) if isinstance(item, Phase)]
         self._front_uses_weights = any(not item.sampled for item in front_turns)
-        self._front = Program(layout.steps, base, slots, slot, real=amplitudes and apart and not layout.steps)
-        self._diagonal: Array | None = None
-        if apart:
-            order = self._plan_tail(tail, order, vectors)
+        program = Program(layout.steps, base, slots, slot, real=amplitudes and apart and not layout.steps)
+        self._width = -(-len(terms) // _COLUMNS) * _COLUMNS
         if base == 2:
-            functional = StateFunctional(terms, order)
-            if not functional.is_diagonal:
-                raise NotImplementedError("observables with X or Y")
-            self._diagonal = functional.flips[0][1]
+            program.put_in_order()
+        if apart:
+            order = self._plan_tail(tail, order, vectors, program)
+        self._diagonal = self._read_diagonal(terms, order) if base == 2 else None
         self._num_observables = len(terms)
+        self._write_plan(program)
+
+    def _read_diagonal(self, terms: Sequence[Terms], order: Sequence[int]) -> Array:
+        """Return the observables' diagonals (width, 2^n), for the order of the qubits' axes."""
+        functional = StateFunctional(terms, order)
+        if not functional.is_diagonal:
+            raise NotImplementedError("observables with X or Y")
+        diagonal = np.zeros((self._width, 2 ** len(order)))
+        diagonal[: len(terms)] = functional.flips[0][1]
+        return diagonal
+
+    def _write_plan(self, front: Program) -> None:
+        """Write down what `evaluate` of the kernel reads."""
+        rows = front.result_rows[front.result_rows >= 0].astype(np.int64)
+        angles, tail, seed = self._angles, self._tail, self._seed
+        self._operator = (0, 0) if tail is None else (len(tail.result_rows), seed.shape[1])
+        first = 0 if tail is None else int(tail.result_rows[0])
+        tail_rows = 0 if tail is None else tail.rows
+        size = len(rows) // front.planes
+        sizes = [front.planes, size, front.rows, self._num_observables, self._width, angles.num_own, angles.num_shared]
+        sizes += [angles.num_inputs, angles.num_weights, seed.shape[1], tail_rows, first, self._operator[0], len(seed)]
+        self._plan = (
+            np.array([*sizes, self._amplitudes], dtype=np.int64),
+            *front.finish(),
+            rows,
+            self._diagonal,
+            *((None, None) if tail is None else tail.finish()),
+            seed,
+            *angles.own_terms(),
+            *angles.shared_terms(),
+        )
+        self._scratch_size = 2 * angles.num_shared + tail_rows * seed.shape[1] + _TILE
+        self._slope_sizes = np.cumsum([angles.num_shared, self._operator[0] * self._operator[1]]).tolist()
+        self._work_a_sample = front.rows + size * self._num_observables
+        self._given = (self._plan[8] is None and angles.num_own > 0, self._plan[10] is None and angles.num_shared > 0)
 
     def _plan_tail(
-        self, tail: Sequence[Operation], order: list[int], vectors: Callable[[list[int]], Array]
+        self, tail: Sequence[Operation], order: list[int], vectors: Callable[[list[int]], Array], front: Program
     ) -> list[int]:
         """Plan what all samples share; return the order of the qubits' axes after it."""
         size = self._base ** len(order)
-        seed = vectors(order) if self._base == 4 else np.vstack([np.eye(size), np.zeros((size, size))])
-        layout = Layout(self._base, seed.shape[1], {_TAIL: list(order)})
+        if self._base == 4:
+            seed = np.zeros((size, self._width))
+            wanted = vectors(order)
+            seed[:, : wanted.shape[1]] = wanted
+        else:
+            seed = np.vstack([np.eye(size), np.zeros((size, size))])
+        layout = Layout(self._base, seed.shape[1], {_TAIL: list(order)}, sparse=True)
         plan_front(layout, transpose_operations(tail) if self._base == 4 else tail)
         if self._base == 4:
             layout.restore(_TAIL, order)
-        self._seed, self._width = seed, seed.shape[1]
-        self._tail = Program(layout.steps, self._base, {_TAIL: size}, _TAIL)
+        live = np.abs(seed).sum(axis=1) > 0 if self._base == 4 else np.ones(size, bool)
+        program = Program(layout.steps, self._base, {_TAIL: live}, _TAIL)
+        program.put_in_order(np.flatnonzero(front.result_rows >= 0) if self._base == 4 else None)
+        self._seed, self._tail = seed, program
         return list(layout.slots[_TAIL])
 
     def forward(self, x: Array, w: Array) -> tuple[Array, CompiledPass]:
         """Return the values (N, O) for inputs (N, F) and weights (P,), and what `backward` needs."""
-        angles, count = self._angles, len(x) if self._differ else 1
-        shared = angles.shared_values(w)
-        own = angles.own_values(x[:count], w) if angles.num_own else None
-        found = CompiledPass(x, w, _trig(shared), (_NONE, _NONE) if own is None else _trig(own), None, None)
-        self._run_tail(found)
+        count = len(x) if self._differ else 1
+        own = _trig(self._angles.own_values(x[:count], w)) if self._given[0] else (None, None)
+        found = CompiledPass(np.ascontiguousarray(x), np.ascontiguousarray(w), own, np.empty(self._scratch_size))
         values = np.empty((count, self._num_observables))
-        self._samples(found, count, values, (None,) * 5, True)
+        runs = self._runs(count)
+        if len(runs) == 1:
+            self._evaluate(found, (values, None, None, None, None), True, self._prepare(found) | _SAMPLES, (0, count))
+        else:
+            self._evaluate(found, (None,) * 5, True, self._prepare(found))
+            for_each(lambda run: self._evaluate(found, (values, None, None, None, None), True, _SAMPLES, run), runs)
         return values if count == len(x) else np.repeat(values, len(x), axis=0), found
 
-    def _run_tail(self, found: CompiledPass) -> None:
-        if self._tail is None:
-            return
-        width, planes, tail = self._width, self._tail.planes, self._tail
-        arena = np.empty((tail.rows, width))
-        arena[: len(self._seed)] = self._seed
-        _kernel().run(tail.code, tail.data, *found.shared, arena, planes, width)
-        found.arena, found.operator = arena, arena[tail.final : tail.final + planes * tail.size]
+    def _prepare(self, found: CompiledPass) -> int:
+        """Return the phase that works out what all samples share; the angles that aren't affine are put down here."""
+        if self._given[1]:
+            count = self._angles.num_shared
+            found.scratch[:count], found.scratch[count : 2 * count] = _trig(self._angles.shared_values(found.weights))
+        return _PREPARE
 
-    def _samples(self, found: CompiledPass, count: int, values: Any, slopes: tuple, need_front: bool) -> Any:
-        """Run all samples, in threads if they are many; `slopes` are arrays or, if runs add to them, makers of some."""
-        front = self._front
-        sizes = (front.planes, front.size, front.final, front.rows, self._num_observables, count, need_front)
-        numbers = np.array(sizes, dtype=np.int64)
-        amplitudes = np.ascontiguousarray(found.inputs) if self._amplitudes else None
+    def _evaluate(
+        self, found: CompiledPass, arrays: tuple, need_front: bool, phases: int, run: tuple[int, int] = (0, 0)
+    ) -> None:
+        count = len(found.inputs) if self._differ else 1
+        read = (found.inputs, found.weights, *found.own, found.scratch)
+        _kernel().evaluate(*self._plan, *read, *arrays, count, need_front, phases, *run)
 
-        def work(rows: tuple[int, int]) -> list[Any]:
-            own = [make() if callable(make) else make for make in slopes]
-            _kernel().samples(
-                front.code,
-                front.data,
-                *found.own,
-                *found.shared,
-                amplitudes,
-                found.operator,
-                self._diagonal,
-                values,
-                *own,
-                numbers,
-                *rows,
-            )
-            return own
-
-        work_of_all = count * (front.rows + front.size * self._num_observables)
-        runs = min(2 * torch.get_num_threads(), max(1, round(work_of_all / _WORTH_A_THREAD)))
+    def _runs(self, count: int) -> list[tuple[int, int]]:
+        """Return runs of samples for the threads, whole tiles each; one if they are few."""
+        work = count * self._work_a_sample
+        if work < 2 * _WORTH_A_THREAD:
+            return [(0, count)]
+        runs = min(2 * torch.get_num_threads(), max(1, round(work / _WORTH_A_THREAD)))
         step = max(1, -(-count // (runs * _TILE))) * _TILE
-        return for_each(work, [(start, min(start + step, count)) for start in range(0, count, step)])
+        return [(start, min(start + step, count)) for start in range(0, count, step)]
 
     def backward(self, cotangents: Array, found: CompiledPass, for_inputs: bool) -> tuple[Array, Array]:
         """Return the gradients for inputs (N, F) and weights (P,) from that of the values (N, O)."""
@@ -184,40 +214,41 @@ class CompiledEvaluation:
         need_front = for_inputs or angles.own_use_weights or self._front_uses_weights
         count = len(x) if self._differ else 1
         cotangents = np.ascontiguousarray(cotangents if self._differ else cotangents.sum(axis=0)[None])
-        if self._tail is not None and found.arena is None:
-            self._run_tail(found)
-        own = np.zeros((angles.num_own, count)) if angles.num_own else _NONE
-        operator = found.operator
-        state = np.empty(x.shape) if self._amplitudes else None
-        makers = (
-            cotangents,
-            own,
-            lambda: np.zeros(angles.num_shared),
-            None if operator is None else lambda: np.zeros(operator.shape),
-            state,
-        )
-        runs = self._samples(found, count, None, makers, need_front)
-        shared = sum(part[2] for part in runs)
-        self._finish(found, runs, shared)
-        weight_grad = angles.shared_vjp(shared, w)
-        if not need_front or not self._differ:
-            return np.zeros(x.shape), weight_grad
-        if state is not None:
-            return state, weight_grad
-        input_grad, more = angles.own_vjp(own, x, w)
-        return input_grad, weight_grad + more
+        own = np.zeros((angles.num_own, count)) if self._given[0] else None
+        input_grad = np.empty(x.shape) if need_front and self._differ else np.zeros(x.shape)
+        start = 0 if found.is_fresh or self._tail is None else self._prepare(found)
+        found.is_fresh = False
+        runs = self._runs(count)
+        if len(runs) == 1:
+            slopes = self._slopes()
+            arrays = (None, cotangents, own, input_grad, slopes)
+            self._evaluate(found, arrays, need_front, start | _SAMPLES | _FINISH, runs[0])
+        else:
+            if start:
+                self._evaluate(found, (None,) * 5, True, start)
 
-    def _finish(self, found: CompiledPass, runs: Sequence[Sequence[Any]], shared: Array) -> None:
-        """Take the operator's gradient back through the tail."""
-        if self._tail is None:
-            return
-        assert found.operator is not None
-        np.copyto(found.operator, runs[0][3])
-        for run in runs[1:]:
-            found.operator += run[3]
-        tail = self._tail
-        _kernel().back(tail.code, tail.data, *found.shared, found.arena, shared, tail.planes, self._width)
-        found.arena = None
+            def go_back(run: tuple[int, int]) -> Array:
+                slopes = self._slopes()
+                self._evaluate(found, (None, cotangents, own, input_grad, slopes), need_front, _SAMPLES, run)
+                return slopes
+
+            slopes = np.sum(for_each(go_back, runs), axis=0)
+            self._evaluate(found, (None, None, None, None, slopes), need_front, _FINISH)
+        weight_grad = slopes[self._slope_sizes[1] :]
+        if self._given[1]:
+            weight_grad = weight_grad + angles.shared_vjp(slopes[: angles.num_shared], w)
+        if own is not None and need_front:
+            input_grad, more = angles.own_vjp(own, x, w)
+            weight_grad = weight_grad + more
+        return input_grad, weight_grad
+
+    def _slopes(self) -> Array:
+        """Return zeros for the gradients of shared angles, operator and weights."""
+        return np.zeros(self._slope_sizes[1] + self._angles.num_weights)
+
+    def all_finite(self, x: Array, w: Array) -> bool:
+        """Return whether inputs and weights are numbers, but for a rare overflow of their sum."""
+        return isfinite(_kernel().total(x) + _kernel().total(w))
 
 
 def _trig(angles: Array) -> tuple[Array, Array]:

@@ -160,19 +160,25 @@ class Evaluation:
         except NotImplementedError:
             return None
 
+    @property
+    def is_compiled(self) -> bool:
+        """Return whether the C extension evaluates it, without any BLAS."""
+        return self._compiled is not None
+
     def is_small(self, num_samples: int) -> bool:
         """Return whether every product of matrices in a pass is below what BLAS would share among threads."""
-        if self._compiled is not None:
-            return True
         return self._tail.is_small and self._tail.rows_a_sample * num_samples <= _SMALL
 
     def forward(self, inputs: torch.Tensor, weights: torch.Tensor, keep: bool) -> tuple[torch.Tensor, Pass | None]:
         """Return the values (N, O) for inputs (N, F) and weights (P,), and what `backward` needs."""
         x, w = _plain(inputs), _plain(weights)
-        _check_finite(x, w)
         if self._compiled is not None:
+            x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
+            if not self._compiled.all_finite(x, w):
+                _check_finite(x, w)
             values, left = self._compiled.forward(x, w)
             return torch.from_numpy(values), left if keep else None
+        _check_finite(x, w)
         shared = self._trig(self.angles.shared_values(w))
         everyone = Trig(*shared)
         matrices, chains = self._chains.forward(everyone)
@@ -261,6 +267,8 @@ class Evaluation:
 
 
 def _plain(tensor: torch.Tensor) -> np.ndarray:
+    if tensor.dtype is torch.float64 and tensor.is_cpu:
+        return tensor.detach().numpy()
     return tensor.detach().to(device="cpu", dtype=torch.float64).numpy()
 
 

@@ -1,6 +1,7 @@
 """Exact expectation values of a parametrised circuit for a batch of samples, with exact gradients."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from qiskit.quantum_info import SparsePauliOp
 from qkd_qiskit.exact.evaluation import Evaluation
 from qkd_qiskit.exact.threads import one_blas_thread
 from qkd_qiskit.exceptions import ConfigurationError
+
+_NOTHING = nullcontext()
 
 
 class ExactExpectation:
@@ -111,7 +114,7 @@ class ExactExpectation:
         self._check(x, w)
         if not len(x):
             return np.zeros((0, self.num_observables)), np.zeros(x.shape), np.zeros(w.shape)
-        with one_blas_thread(self._evaluation.is_small(len(inputs))):
+        with _calm(self._evaluation, len(inputs)):
             values, found = self._evaluation.forward(x, w, True)
             assert found is not None
             grads = self._evaluation.backward(torch.as_tensor(cotangents, dtype=torch.float64), found, True)
@@ -141,7 +144,7 @@ class _ExpectationValues(torch.autograd.Function):
     def forward(ctx: Any, evaluation: Evaluation, inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         ctx.evaluation = evaluation
         ctx.like = (inputs, weights)
-        with one_blas_thread(evaluation.is_small(len(inputs))):
+        with _calm(evaluation, len(inputs)):
             values, ctx.saved = evaluation.forward(inputs, weights, any(ctx.needs_input_grad))
         return values
 
@@ -153,9 +156,18 @@ class _ExpectationValues(torch.autograd.Function):
 
 def _go_back(ctx: Any, cotangents: torch.Tensor) -> tuple:
     inputs, weights = ctx.like
-    with one_blas_thread(ctx.evaluation.is_small(len(inputs))):
+    with _calm(ctx.evaluation, len(inputs)):
         input_grad, weight_grad = ctx.evaluation.backward(cotangents, ctx.saved, ctx.needs_input_grad[1])
-    return None, input_grad.to(inputs), weight_grad.to(weights)
+    return None, _like(input_grad, inputs), _like(weight_grad, weights)
+
+
+def _calm(evaluation: Evaluation, num_samples: int) -> AbstractContextManager[None]:
+    """Return what keeps BLAS from sharing small products among threads."""
+    return _NOTHING if evaluation.is_compiled else one_blas_thread(evaluation.is_small(num_samples))
+
+
+def _like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return tensor if other.dtype is torch.float64 and other.is_cpu else tensor.to(other)
 
 
 _go_back_once = torch.autograd.function.once_differentiable(_go_back)

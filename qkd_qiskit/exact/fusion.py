@@ -10,6 +10,7 @@ from qkd_qiskit.exact.lowering import Constant
 Array = np.ndarray
 DENSE_LIMIT = 256
 _OVERHEAD = 4e-6
+_PASS = 3.0
 _BYTES_PER_SECOND = 8e9
 
 
@@ -64,14 +65,24 @@ def multiply(constants: Sequence[Constant], qubits: Sequence[int]) -> Constant:
     return Constant(tuple(qubits), np.ascontiguousarray(matrix))
 
 
-def choose_blocks(constants: Sequence[Constant], order: Sequence[int], width: int) -> list[Constant]:
-    """Return the cheapest fusion of a stretch of constants on a vector (D^n, width)."""
+def choose_blocks(
+    constants: Sequence[Constant], order: Sequence[int], width: int, sparse: bool = False
+) -> list[Constant]:
+    """Return the cheapest fusion of a stretch of constants on a vector (D^n, width); `sparse`: zeros cost nothing."""
     if not constants:
         return []
     base = _base(constants[0].matrix, len(constants[0].qubits))
     largest = max(1, int(np.log(DENSE_LIMIT) / np.log(base) + 1e-9))
     choices = [fuse_blocks(constants, size, order) for size in range(1, min(largest, len(order)) + 1)]
+    if sparse:
+        return min(choices, key=lambda blocks: sum(_products_a_row(block) for block in blocks))
     return min(choices, key=lambda blocks: sum(_seconds(block, base ** len(order), width, order) for block in blocks))
+
+
+def _products_a_row(block: Constant) -> float:
+    """Return what a row of a block costs in the compiled kernel, in multiplications; a pass is worth some of them."""
+    parts = (np.abs(block.matrix.real) > 1e-15).sum() + (np.abs(block.matrix.imag) > 1e-15).sum()
+    return float(parts / len(block.matrix)) + _PASS
 
 
 def _seconds(block: Constant, rows: int, width: int, order: Sequence[int]) -> float:

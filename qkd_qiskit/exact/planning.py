@@ -26,12 +26,14 @@ class Layout:
         base: 2 for state vectors, 4 for Pauli vectors.
         width: how many columns the vectors are expected to have, for the cost estimate.
         slots: the qubits of each slot in the order of its axes.
+        sparse: whether zeros in constants are free, as they are to the compiled kernel.
     """
 
     base: int
     width: int
     slots: dict[int, list[int]]
     steps: list[Step] = field(default_factory=list)
+    sparse: bool = False
 
     def slot_of(self, qubit: int) -> int:
         """Return the slot that holds a qubit."""
@@ -142,7 +144,7 @@ def plan_stretch(layout: Layout, slot: int, constants: Sequence[Constant]) -> No
         scale_back = gather.scale[target].conj()[:, None]
         layout.steps.append(ApplyGather(slot, gather.source, gather.scale[:, None], target, scale_back))
         return
-    for block in choose_blocks(constants, order, layout.width):
+    for block in choose_blocks(constants, order, layout.width, layout.sparse):
         _plan_block(layout, slot, block)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from qkd_qiskit.execution.account import connect
 from qkd_qiskit.execution.connection import Connection
 from qkd_qiskit.execution.ledger import CANCELLED, INTENT, Ledger, Record
-from qkd_qiskit.execution.runtime import connect
 from qkd_qiskit.execution.submission import Submitter
 from qkd_qiskit.execution.waiting import Clock, Say, persist
 
@@ -36,6 +36,8 @@ def cancel_records(ledger: Ledger, records: list[Record], account: str | None, s
     for record in records:
         if record.state == INTENT:
             record = Submitter(ledger, connection, say, clock).settle(record)
+        elif ledger.is_in_doubt(record):
+            Submitter(ledger, connection, say, clock).extras.cancel(record)
         job_id = record.job_id
         if job_id is None:
             ledger.change(

@@ -12,6 +12,7 @@ import numpy as np
 from qkd_qiskit.config import BackendSettings
 from qkd_qiskit.exceptions import BackendError
 from qkd_qiskit.execution.connection import Connection
+from qkd_qiskit.execution.extras import ExtraJobs
 from qkd_qiskit.execution.faults import Refusal, ServiceFault
 from qkd_qiskit.execution.ledger import CANCELLED, DONE, FAILED, SUBMITTED, Ledger, Record
 from qkd_qiskit.execution.results import BadResult, Shape, decode, keep, read
@@ -61,6 +62,9 @@ class Collector:
         if record.state not in (SUBMITTED, DONE) or record.job_id is None:
             return record, None
         job_id = record.job_id
+        extras = ExtraJobs(self.ledger, self.connection, self.say, self.clock, self.settings.outage_seconds)
+        if record.state == SUBMITTED and self.ledger.is_in_doubt(record):  # it may have turned up by now
+            extras.cancel(record)
         state = wait_until_final(
             lambda: self.connection.state(job_id),
             name=job_id,
@@ -68,6 +72,8 @@ class Collector:
             clock=self.clock,
             say=self.say,
         )
+        if record.state == SUBMITTED:
+            extras.cancel(record)
         if state == "DONE":
             return self._fetch(record, job_id, shape)
         reason = self._patiently(lambda: self.connection.reason(job_id)) or f"{state.lower()}, no reason given"

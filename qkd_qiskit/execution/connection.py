@@ -11,6 +11,7 @@ from qiskit_ibm_runtime.exceptions import RuntimeInvalidStateError
 
 from qkd_qiskit.execution.faults import NotSent, Refusal, ServiceFault, translate
 from qkd_qiskit.execution.wire import Wire, hold
+from qkd_qiskit.redaction import redact
 
 
 class RawDecoder:
@@ -104,7 +105,7 @@ class Connection:
         """Return why a job failed; empty if the service does not say."""
         job = self._ask(lambda: self._job(job_id))
         text = getattr(job, "_reason", None) or self._ask(job.error_message)
-        return str(text or "")
+        return redact(str(text or ""))
 
     def fetch(self, job_id: str) -> str:
         """Return the text of a finished job's result, as the service sent it; empty if it sent nothing."""
@@ -113,7 +114,8 @@ class Connection:
     def charged(self, job_id: str) -> float | None:
         """Return the QPU seconds that a job was charged for; `None` while the service does not say."""
         usage = self._ask(lambda: self._job(job_id).metrics()).get("usage") or {}
-        seconds = usage.get("qpu_charge_time_seconds", usage.get("quantum_seconds"))
+        told = [usage.get(name) for name in ("qpu_charge_time_seconds", "quantum_seconds", "seconds")]
+        seconds = next((value for value in told if value is not None), None)
         return None if seconds is None or usage.get("status") == "pending" else float(seconds)
 
     def cancel(self, job_id: str) -> bool:

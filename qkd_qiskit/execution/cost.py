@@ -52,17 +52,18 @@ class Price:
     """What an evaluation would cost: a lower bound, as the service's own overheads vary.
 
     Attributes:
-        samples: rows of parameter values.
+        samples: rows of parameter values that were asked for.
         bases: measurement bases; all Z-strings share one.
         shots: measurements of each sample in each basis.
         observables: `O`, all evaluated from the same measurements.
         multiplier: circuits run for one, because of error mitigation.
-        learning: executions that each job adds to learn readout errors.
+        learning: executions that each job adds to learn readout errors, or the noise of its gates.
         repetition_delay: seconds between two executions.
         circuit_seconds: duration of one execution by the device's own gate times.
         jobs: how many jobs the service's limits make of it.
         budget: QPU seconds that are allowed.
         remaining: QPU seconds that the account has left; `None` if unknown or unlimited.
+        sentinels: rows that are measured once more at the end.
     """
 
     samples: int
@@ -76,21 +77,27 @@ class Price:
     jobs: int
     budget: float
     remaining: float | None = None
+    sentinels: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of parameter values that are run, sentinels included."""
+        return self.samples + self.sentinels
 
     @property
     def executions(self) -> int:
         """Circuits run, all in all."""
-        return math.ceil(self.samples * self.bases * self.shots * self.multiplier) + self.jobs * self.learning
+        return math.ceil(self.rows * self.bases * self.shots * self.multiplier) + self.jobs * self.learning
 
     @property
     def seconds(self) -> float:
         """QPU seconds."""
         learning = self.jobs * self.learning * (self.repetition_delay + self.circuit_seconds)
-        return JOB_SECONDS * self.jobs + learning + self.seconds_for(self.samples)
+        return JOB_SECONDS * self.jobs + learning + self.seconds_for(self.rows)
 
-    def seconds_for(self, samples: int) -> float:
-        """Return the QPU seconds that some of the samples take, without a job's overhead."""
-        executions = samples * self.bases * self.shots * self.multiplier
+    def seconds_for(self, rows: int) -> float:
+        """Return the QPU seconds that some of the rows take, without a job's overhead."""
+        executions = rows * self.bases * self.shots * self.multiplier
         return (self.repetition_delay + self.circuit_seconds) * executions
 
     @property
@@ -100,14 +107,16 @@ class Price:
 
     def lines(self) -> list[str]:
         """Say it in a few lines."""
-        mitigation = "" if self.multiplier == 1 else f" x {self.multiplier:g} noise levels"
-        mitigation += f" + {self.learning:,} to learn readout errors" if self.learning else ""
+        mitigation = "" if self.multiplier == 1 else f" x {self.multiplier:g} to mitigate errors"
+        mitigation += f" + {self.learning:,} to learn errors" if self.learning else ""
+        again = f" and {self.sentinels} of them again" if self.sentinels else ""
         overhead = f"and {self.jobs} job{'s' if self.jobs > 1 else ''} x {JOB_SECONDS:g} s"
         share = (
             "" if not self.remaining else f", {self.seconds / self.remaining:.0%} of the {self.remaining:.0f} s left"
         )
+        bases = f"{self.bases} bas{'is' if self.bases == 1 else 'es'}"
         return [
-            f"{self.samples} samples x {self.bases} bas{'is' if self.bases == 1 else 'es'} x {self.shots:,} shots"
+            f"{self.samples} samples{again} x {bases} x {self.shots:,} shots"
             f"{mitigation} = {self.executions:,} executions, {self.saving:.0f} times fewer than EstimatorQNN.forward;",
             f"{1e6 * self.repetition_delay:.0f} us delay + {1e6 * self.circuit_seconds:.1f} us circuit, {overhead}",
             f"= at least {self.seconds:.0f} QPU seconds of {self.budget:.0f} allowed{share}",

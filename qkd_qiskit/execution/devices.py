@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from qiskit.providers import BackendV2
@@ -13,12 +11,11 @@ from qiskit.transpiler import Target
 from qiskit_aer.noise import NoiseModel
 
 from qkd_qiskit.config import BackendSettings, NoiseSettings
-from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.compilation import CompiledCircuit, compile_circuit, recompile_on_layout
+from qkd_qiskit.execution.fakes import open_fake
 from qkd_qiskit.execution.noise import GENERIC_BASIS, NoiseNumbers, device_noise, numbers_noise
 from qkd_qiskit.files import digest_of
 from qkd_qiskit.quantum.circuit import StudentCircuit
-from qkd_qiskit.suggestions import choose
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Place:
         return {"device": self.device, "date": self._calibration_date(), **content, "sha256": digest_of(content)}
 
     def chart(self) -> dict[str, Any] | None:
-        """Describe the whole device, for a map: readout error of each qubit, error of each coupling; `None` without one.
+        """Describe the whole device, for a map: error of each readout and of each coupling; `None` without.
 
         A coupling has the smaller error of its two directions, and of its gates if there are several.
         """
@@ -160,28 +157,3 @@ def open_simulator(settings: BackendSettings, num_qubits: int) -> Place:
         return Place(settings, "", None)
     backend = open_fake(device)
     return Place(settings, device, backend.target, backend)
-
-
-@lru_cache(maxsize=4)
-def open_fake(name: str) -> BackendV2:
-    """Open a fake device of the installed Runtime package by name, such as `fake_brisbane`.
-
-    Raises:
-        ConfigurationError: there is none of that name; the nearest is named.
-    """
-    return choose("fake device", name, fake_devices())()
-
-
-@lru_cache(maxsize=1)
-def fake_devices() -> dict[str, type[BackendV2]]:
-    """List the fake devices of the installed Runtime package by name."""
-    from qiskit_ibm_runtime import fake_provider
-
-    found = {}
-    for _, member in inspect.getmembers(fake_provider, inspect.isclass):
-        name = getattr(member, "backend_name", None)
-        if name and issubclass(member, BackendV2):
-            found[name.removesuffix("_v2")] = member
-    if not found:
-        raise ConfigurationError("the installed qiskit-ibm-runtime has no fake devices; install 0.50 or newer")
-    return found

@@ -34,7 +34,7 @@ def examine(ledger: Path | None = None, account: str | None = None) -> dict[str,
         "disk": _disk(),
         "ledger": _ledger(path),
         "account file": _account_file(),
-        **_within(ACCOUNT_SECONDS, lambda: _account(account)),
+        **_within(ACCOUNT_SECONDS, lambda found: _account(account, found)),
     }
 
 
@@ -62,32 +62,31 @@ def _account_file() -> str:
     return f"{path}: only you can read it"
 
 
-def _within(seconds: float, look: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """Look in a thread that is left behind if the service takes too long."""
+def _within(seconds: float, look: Callable[[dict[str, str]], None]) -> dict[str, str]:
+    """Look in a thread that is left behind if the service takes too long; what it has found by then counts."""
     found: dict[str, str] = {}
-    thread = threading.Thread(target=lambda: found.update(look()), daemon=True)
+    thread = threading.Thread(target=look, args=(found,), daemon=True)
     thread.start()
     thread.join(seconds)
-    return dict(found) or {"account": f"no answer from the service within {seconds:g} s"}
+    late = {"account": f"no answer from the service within {seconds:g} s"}
+    return {**(late if thread.is_alive() else {}), **found}
 
 
-def _account(account: str | None) -> dict[str, str]:
-    from qkd_qiskit.execution.connection import Connection
-    from qkd_qiskit.execution.runtime import connect, list_devices, probe
-
+def _account(account: str | None, found: dict[str, str]) -> None:
+    """Find out about the account, the quickest first."""
     try:
+        from qkd_qiskit.execution.account import connect, list_devices, probe
+        from qkd_qiskit.execution.connection import Connection
+
         service = connect("the service", account)
         connection = Connection.over(service)
         probe(service, "the service")
-        left, devices = connection.remaining(), list_devices(service)
-        plans = {str(instance.get("plan")) for instance in service.instances()}
+        found["account"] = "works"
+        found["plan"] = ", ".join(sorted({str(instance.get("plan")) for instance in service.instances()}))
+        left = connection.remaining()
+        found["QPU seconds left"] = "no limit told" if left is None else f"{left:.0f}"
+        found["devices"] = ", ".join(list_devices(service)) or "none"
     except QkdError as error:
-        return {"account": str(error).splitlines()[0]}
+        found["account"] = str(error).splitlines()[0]
     except Exception as error:
-        return {"account": f"can't be used ({type(error).__name__})"}
-    return {
-        "account": "works",
-        "plan": ", ".join(sorted(plans)),
-        "devices": ", ".join(devices) or "none",
-        "QPU seconds left": "no limit told" if left is None else f"{left:.0f}",
-    }
+        found["account"] = f"can't be used ({type(error).__name__})"

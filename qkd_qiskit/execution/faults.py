@@ -5,10 +5,12 @@ The client raises a dozen classes, some of them not its own; what matters to a p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from qkd_qiskit.exceptions import AccountError, BackendError
+from qkd_qiskit.redaction import redact
 
 TOO_MANY, UNAUTHORIZED = 429, (401, 403)
 SESSION_CLOSED = 1217
@@ -89,6 +91,9 @@ def _retry_after(response: Any) -> float | None:
 
 
 def brief(error: BaseException) -> str:
-    """Return an error's first line, short enough to read."""
-    lines = str(error).strip().strip("'\"").splitlines()
-    return (lines[0][:200] if lines else "") or type(error).__name__
+    """Return what the service has to say, or an error's first line; short enough to read, without anything secret."""
+    text = str(error)
+    if told := re.search(r'"message":\s*"([^"]+)"', text):
+        text = told[1]
+    lines = text.strip().strip("'\"").splitlines()
+    return redact(lines[0])[:200] if lines and lines[0] else type(error).__name__

@@ -22,22 +22,27 @@ from platformdirs import user_data_path
 
 from qkd_qiskit.exceptions import BudgetError, LedgerError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 INTENT, SUBMITTED, DONE, FAILED, CANCELLED = "INTENT", "SUBMITTED", "DONE", "FAILED", "CANCELLED"
 OPEN_STATES = (INTENT, SUBMITTED)
 SCHEMA = """
-CREATE TABLE evaluations (
+CREATE TABLE IF NOT EXISTS evaluations (
     id TEXT PRIMARY KEY, run TEXT NOT NULL, backend TEXT NOT NULL, request TEXT NOT NULL, budget REAL NOT NULL,
     created REAL NOT NULL);
-CREATE TABLE records (
+CREATE TABLE IF NOT EXISTS records (
     number INTEGER PRIMARY KEY AUTOINCREMENT, evaluation TEXT NOT NULL REFERENCES evaluations(id),
     unit TEXT NOT NULL, replica INTEGER NOT NULL, state TEXT NOT NULL, tag TEXT NOT NULL UNIQUE,
     job_id TEXT UNIQUE, mode TEXT, session_id TEXT, estimated REAL NOT NULL, reserved REAL NOT NULL, charged REAL,
     reason TEXT, digest TEXT, created REAL NOT NULL, changed REAL NOT NULL, UNIQUE (unit, replica));
-CREATE TABLE sessions (id TEXT PRIMARY KEY, backend TEXT NOT NULL, closed INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE events (
+CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, backend TEXT NOT NULL, closed INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT, record INTEGER, moment REAL NOT NULL, what TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS extra_jobs (
+    job_id TEXT PRIMARY KEY, record INTEGER NOT NULL REFERENCES records(number), charged REAL);
 """
+"""What a version adds is a table, so the same statements make a new ledger and bring an old one up to date."""
+IN_DOUBT = "in doubt"
+"""How the note begins that a job may exist which nobody has seen."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ class Ledger:
         if version > SCHEMA_VERSION:
             database.close()
             raise LedgerError(f"the ledger {self.path} has version {version}, newer than this program; upgrade it")
-        if version == 0:
+        if version < SCHEMA_VERSION:
             database.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         return database
 
@@ -212,7 +217,7 @@ class Ledger:
         """
         with self._transaction() as database:
             budget = database.execute("SELECT budget FROM evaluations WHERE id = ?", [evaluation]).fetchone()[0]
-            spent = sum(record.committed for record in self.records(evaluation))
+            spent = sum(record.committed for record in self.records(evaluation)) + self.charged_extra(evaluation)
             if spent + estimated > budget:
                 raise BudgetError(
                     f"{spent:.0f} of {budget:.0f} QPU seconds are spent or reserved and the next job needs about "
@@ -255,6 +260,29 @@ class Ledger:
             "SELECT moment, what FROM events WHERE record = ? ORDER BY number", [record.number]
         )
         return [(row["moment"], row["what"]) for row in rows]
+
+    def is_in_doubt(self, record: Record) -> bool:
+        """Whether there may be a job of this record that nobody has seen yet."""
+        return any(what.startswith(IN_DOUBT) for _, what in self.events(record))
+
+    def add_extra_job(self, record: Record, job_id: str, charged: float | None, what: str) -> None:
+        """Note a job that nobody asked for, and what it cost."""
+        with self._transaction() as database:
+            database.execute("INSERT OR REPLACE INTO extra_jobs VALUES (?, ?, ?)", [job_id, record.number, charged])
+            self._note(database, record.number, what)
+
+    def extra_jobs(self, record: Record) -> set[str]:
+        """Name the extra jobs of a record that have been dealt with."""
+        assert self._database is not None
+        rows = self._database.execute("SELECT job_id FROM extra_jobs WHERE record = ?", [record.number])
+        return {row["job_id"] for row in rows}
+
+    def charged_extra(self, evaluation: str) -> float:
+        """Return the QPU seconds that an evaluation's extra jobs cost, as far as the service has said."""
+        assert self._database is not None
+        condition = "record IN (SELECT number FROM records WHERE evaluation = ?)"
+        query = f"SELECT TOTAL(charged) FROM extra_jobs WHERE {condition}"
+        return float(self._database.execute(query, [evaluation]).fetchone()[0])
 
     def open_session(self, session_id: str, backend: str) -> None:
         """Note a session that has to be closed."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,18 +15,18 @@ from typing import Any
 
 import numpy as np
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
-from qiskit_ibm_runtime import Batch, QiskitRuntimeService, Session
-from qiskit_ibm_runtime.accounts.exceptions import AccountNotFoundError
+from qiskit_ibm_runtime import Batch, Session
 from qiskit_ibm_runtime.exceptions import IBMError
 
 from qkd_qiskit.config import BackendSettings
 from qkd_qiskit.exceptions import AccountError, BackendError
+from qkd_qiskit.execution.account import list_devices, probe, unreachable, without_account
 from qkd_qiskit.execution.compilation import CompiledCircuit
 from qkd_qiskit.execution.connection import Connection
-from qkd_qiskit.execution.devices import Place, fake_devices
+from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.execution.faults import Refusal, ServiceFault, brief, translate
 from qkd_qiskit.execution.ledger import Ledger, Record
-from qkd_qiskit.execution.mitigation import build_options
+from qkd_qiskit.execution.mitigation import build_options, learns_layers
 from qkd_qiskit.execution.submission import Handed
 from qkd_qiskit.execution.waiting import Clock, persist
 
@@ -36,39 +37,6 @@ except ImportError:  # a client from before 0.50, or one that has moved it
 
 OPEN_SECONDS = 60.0
 Say = Callable[[str], None]
-
-
-def connect(device: str, account: str | None = None) -> Any:
-    """Open the account's Runtime service.
-
-    Args:
-        device: what it is wanted for, for the messages.
-        account: name of a saved account; the environment's or the default one if `None`.
-
-    Raises:
-        BackendError: there is no account, or it can't be used.
-        AccountError: it is refused.
-    """
-    try:
-        return QiskitRuntimeService(name=account) if account else QiskitRuntimeService()
-    except AccountNotFoundError as error:
-        raise BackendError(
-            f"{device} needs an IBM Quantum account: set QISKIT_IBM_TOKEN and QISKIT_IBM_INSTANCE, or save "
-            "one once with QiskitRuntimeService.save_account()\n" + _without_account(device)
-        ) from error
-    except (IBMError, ValueError) as error:
-        fault = translate(error)
-        if isinstance(fault, AccountError):
-            raise fault from error
-        raise BackendError(
-            f"the IBM Quantum account can't be used: {brief(error)}\n{_without_account(device)}"
-        ) from error
-
-
-def _without_account(device: str) -> str:
-    snapshot = device.replace("ibm_", "fake_")
-    name = snapshot if snapshot in fake_devices() else "fake_brisbane"
-    return f"without one, --backend {name} runs the same circuit on the device's stored snapshot"
 
 
 def open_device(settings: BackendSettings, service: Any) -> Place:
@@ -89,40 +57,10 @@ def open_device(settings: BackendSettings, service: Any) -> Place:
         probe(service, settings.device)
         raise BackendError(
             f"the account has no device {settings.device}; it has: {', '.join(list_devices(service)) or 'none'}\n"
-            f"give one of them with --backend; {_without_account(settings.device)}"
+            f"give one of them with --backend; {without_account(settings.device)}"
         ) from error
     except IBMError as error:
-        raise _unreachable(settings.device, error) from error
-
-
-def probe(service: Any, what: str) -> None:
-    """Ask the service for anything: it says "no such device" also when the account or the connection is at fault.
-
-    Raises:
-        BackendError: no connection.
-        AccountError: the account is refused.
-    """
-    try:
-        service.jobs(limit=1)
-    except Exception as error:
-        raise _unreachable(what, error) from error
-
-
-def _unreachable(what: str, error: BaseException) -> Exception:
-    fault = translate(error)
-    return fault if isinstance(fault, AccountError) else BackendError(f"can't reach {what}: {brief(error)}")
-
-
-def list_devices(service: Any) -> list[str]:
-    """Name the account's devices.
-
-    Raises:
-        BackendError: the service can't be reached.
-    """
-    try:
-        return sorted(backend.name for backend in service.backends())
-    except (IBMError, QiskitBackendNotFoundError) as error:
-        raise BackendError(f"can't list the account's devices: {brief(error)}") from error
+        raise unreachable(settings.device, error) from error
 
 
 @dataclass
@@ -222,20 +160,30 @@ def close_session(connection: Connection, ledger: Ledger, session_id: str) -> No
 
 
 def make_estimator(mode: Any, settings: BackendSettings, record: Record) -> Any:
-    """Build the Estimator for one job: the client-side one, or in a client without it the server-side one.
+    """Build the Estimator for one job: the client-side one; for PEC, PEA, or in a client without it, the server-side.
 
     Args:
         mode: a session, a batch or a backend.
         settings: shots and mitigation.
         record: its tag goes onto the job, and what is reserved for it is the longest that it may run.
+
+    Raises:
+        BackendError: PEC or PEA is wanted and this client has no server-side Estimator any more.
     """
     limits = {"max_execution_time": max(1, math.ceil(record.reserved)), "environment": {"job_tags": [record.tag]}}
     options = {**build_options(settings), **limits}
-    if Estimator is not None:
+    if Estimator is not None and not learns_layers(settings):
         return Estimator(mode=mode, options=options)
     from qiskit_ibm_runtime import EstimatorV2
 
-    return EstimatorV2(mode=mode, options=options)
+    if EstimatorV2 is Estimator:
+        raise BackendError(
+            "PEC and PEA are run by the server-side EstimatorV2, which this qiskit-ibm-runtime no longer has; give "
+            "--zne with mitigation.zne_amplifier = 'gate_folding', or install qiskit-ibm-runtime 0.51"
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The EstimatorV2 class is deprecated", DeprecationWarning)
+        return EstimatorV2(mode=mode, options=options)
 
 
 def ask_remaining(connection: Connection, clock: Clock) -> float | None:

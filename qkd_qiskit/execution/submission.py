@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from qkd_qiskit.exceptions import AccountError, BackendError, UndecidedError
+from qkd_qiskit.exceptions import BackendError, UndecidedError
+from qkd_qiskit.execution.extras import ExtraJobs, Searches
 from qkd_qiskit.execution.faults import NotSent, Refusal, ServiceFault
-from qkd_qiskit.execution.ledger import CANCELLED, FAILED, INTENT, SUBMITTED, Ledger, Record
+from qkd_qiskit.execution.ledger import CANCELLED, FAILED, IN_DOUBT, INTENT, SUBMITTED, Ledger, Record
 from qkd_qiskit.execution.waiting import Clock, Pauses, Say, persist
 
 SETTLE_SECONDS, OUTAGE_SECONDS = 60.0, 1800.0
@@ -54,18 +54,12 @@ class Handed:
     session_id: str | None
 
 
-class Searches(Protocol):
+class Connects(Searches, Protocol):
     """What the protocol asks of a connection."""
 
     @property
     def repeats_by_itself(self) -> bool:
         """Whether the client may submit twice without telling."""
-
-    def find(self, tag: str) -> list[str]:
-        """Return the ids of jobs with a tag, oldest first."""
-
-    def cancel(self, job_id: str) -> bool:
-        """Cancel a job; `False` if it is too late."""
 
 
 Send = Callable[[Record], Handed]
@@ -85,11 +79,16 @@ class Submitter:
     """
 
     ledger: Ledger
-    connection: Searches
+    connection: Connects
     say: Say
     clock: Clock
     settle_seconds: float = SETTLE_SECONDS
     outage_seconds: float = OUTAGE_SECONDS
+
+    @property
+    def extras(self) -> ExtraJobs:
+        """What gets rid of jobs that nobody asked for."""
+        return ExtraJobs(self.ledger, self.connection, self.say, self.clock, self.outage_seconds)
 
     def submit(self, evaluation: str, unit: Unit, send: Send, *, retry_failed: bool = False) -> Record:
         """Make sure that a unit has exactly one job, or ended with a reason.
@@ -114,6 +113,7 @@ class Submitter:
             record = self.settle(record)
             if record.state == SUBMITTED:
                 return record
+            self.ledger.note(record, f"{IN_DOUBT}: it may have been submitted before, and was not found")
             return self._send(record, send, again=True)
         ended = record is not None and record.state in (FAILED, CANCELLED)
         if record is not None and not (ended and (retry_failed or record.job_id is None)):
@@ -137,7 +137,7 @@ class Submitter:
                 told = True
                 pauses.take(fault.retry_after)
             except ServiceFault as fault:
-                self.ledger.note(record, f"in doubt: {fault}")
+                self.ledger.note(record, f"{IN_DOUBT}: {fault}")
                 self.say(f"the answer to a submission was lost ({fault}); looking for the job by its tag")
                 record, again = self.settle(record), True
                 if record.state == SUBMITTED:
@@ -153,7 +153,7 @@ class Submitter:
             else:
                 record = self._store(record, handed)
                 if again or self.connection.repeats_by_itself:
-                    self._cancel_extras(record)
+                    self.extras.cancel(record)
                 return record
 
     def _store(self, record: Record, handed: Handed) -> Record:
@@ -178,7 +178,7 @@ class Submitter:
             if found:
                 record = self.ledger.change(record, f"adopted {found[0]}", state=SUBMITTED, job_id=found[0])
                 self.say(f"found job {found[0]} by its tag; nothing was submitted a second time")
-                self._cancel_extras(record, found)
+                self.extras.cancel(record, found)
                 return record
             if self.clock.now() >= deadline:
                 return record
@@ -194,21 +194,3 @@ class Submitter:
                 f"it is not known whether the job tagged {record.tag} exists, and the service can't be asked: {fault}\n"
                 "nothing was submitted; `qkd-qiskit jobs resume --all` asks again"
             ) from fault
-
-    def _cancel_extras(self, record: Record, found: list[str] | None = None) -> None:
-        """Cancel every other job with a record's tag, and say so."""
-        with contextlib.suppress(UndecidedError, AccountError):
-            for job_id in found if found is not None else self._find(record):
-                if job_id != record.job_id:
-                    self._cancel_extra(record, job_id)
-
-    def _cancel_extra(self, record: Record, job_id: str) -> None:
-        try:
-            stopped = persist(
-                lambda: self.connection.cancel(job_id), seconds=self.outage_seconds, clock=self.clock, say=self.say
-            )
-            fate = "cancelled before it ran" if stopped else "it had ended already and may have been charged"
-        except (ServiceFault, Refusal) as fault:
-            fate = f"cancelling it failed ({fault}); cancel it by hand"
-        self.ledger.note(record, f"extra job {job_id}: {fate}")
-        self.say(f"the service made an extra job {job_id}: {fate}")

@@ -16,7 +16,7 @@ from qkd_qiskit.files import digest_of
 IRRELEVANT = {
     "name", "description", "mode", "max_qpu_seconds", "wait_hours", "executions_per_job", "settle_seconds",
     "outage_seconds", "layouts", "optimization_level", "transpile_seed", "noise", "noise_scale", "noise_parts",
-    "recalibrate", "kind",
+    "recalibrate", "kind", "sentinels",
 }  # fmt: skip
 """Settings of a backend that don't change what a given circuit measures there."""
 
@@ -29,8 +29,8 @@ def split(price: Price, settings: BackendSettings) -> list[tuple[int, int]]:
         settings: has the limit.
     """
     most = max(1, int(settings.executions_per_job / (price.bases * price.shots * price.multiplier)))
-    jobs = -(-price.samples // most)
-    edges = np.linspace(0, price.samples, jobs + 1).round().astype(int).tolist()
+    jobs = -(-price.rows // most)
+    edges = np.linspace(0, price.rows, jobs + 1).round().astype(int).tolist()
     return list(pairwise(edges))
 
 
@@ -48,13 +48,18 @@ def name_units(
     share = JOB_SECONDS + price.learning * (price.repetition_delay + price.circuit_seconds)
     return [
         Unit(
-            digest_of({**common, "parameters": _digest(columns[start:stop])}),
+            digest_of({**common, "parameters": _digest(columns[start:stop]), **_repeating(start, price)}),
             start,
             stop,
             share + price.seconds_for(stop - start),
         )
         for start, stop in cuts
     ]
+
+
+def _repeating(start: int, price: Price) -> dict[str, bool]:
+    """Tell a job of nothing but sentinels from the one that measured the same rows at the start."""
+    return {"sentinels": True} if start >= price.samples else {}
 
 
 def describe_circuit(compiled: CompiledCircuit) -> list[list]:

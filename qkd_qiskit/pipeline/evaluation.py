@@ -28,12 +28,13 @@ from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.execution.simulated_mitigation import check_simulated_mitigation, evaluate_mitigated, is_mitigated
 from qkd_qiskit.files import read_json, write_atomically, write_json
 from qkd_qiskit.listening import Listener
-from qkd_qiskit.pipeline.hardware import Collected, HardwareEvaluation, Pending, Spending, name_evaluation
+from qkd_qiskit.pipeline.hardware import HardwareEvaluation, name_evaluation
 from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.pipeline.outcomes import Evaluation, Measured
 from qkd_qiskit.pipeline.placing import PlacedStudent
 from qkd_qiskit.pipeline.recalibrating import recalibrate
 from qkd_qiskit.pipeline.sampling import select_rows
+from qkd_qiskit.pipeline.spending import Collected, Pending, Spending
 from qkd_qiskit.runs import CHART, RunDirectory
 
 UNESSENTIAL = {
@@ -181,14 +182,17 @@ def _measured(collected: Collected) -> Measured:
     if collected.missing:
         raise BackendError("not every job has a result\n" + "\n".join(collected.missing))
     records = [record for record in collected.records if record is not None]
-    tables = [table for table in collected.tables if table is not None]
+    facts: dict[str, Any] = {
+        "price": collected.price.describe(),
+        "calibration_drifted": collected.calibration["drifted"],
+        "sentinels": collected.drift.describe() if collected.drift else None,
+    }
     return Measured(
-        np.concatenate([values for values, _ in tables]),
-        np.concatenate([errors for _, errors in tables]),
+        *collected.samples,
         tuple(record.job_id for record in records if record.job_id),
         collected.charged,
         records[-1].mode or "job",
-        {"price": collected.price.describe(), "calibration_drifted": collected.calibration["drifted"]},
+        facts,
     )
 
 
@@ -318,8 +322,8 @@ def _keep_partial(folder: Path, placed: PlacedStudent, images: Images, collected
     correct = measured = 0
     for unit, table in zip(collected.units, collected.tables):
         if table is not None:
-            labels = images.labels.numpy()[unit.start : unit.stop]
-            correct += int((placed.student.classify(table[0]).argmax(1) == labels).sum())
+            labels = images.labels.numpy()[unit.start : unit.stop]  # what lies beyond the last sample is a sentinel
+            correct += int((placed.student.classify(table[0][: len(labels)]).argmax(1) == labels).sum())
             measured += len(labels)
     counts = {"correct": correct, "samples": measured, "planned": len(images)}
     accuracy = correct / measured if measured else None

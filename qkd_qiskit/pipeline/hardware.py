@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,96 +17,15 @@ from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
 from qkd_qiskit.execution.compilation import CompiledCircuit, check_equivalence
 from qkd_qiskit.execution.cost import Price, circuit_duration, count_bases, repetition_delay
 from qkd_qiskit.execution.devices import Place
-from qkd_qiskit.execution.ledger import Ledger, Record, default_ledger
+from qkd_qiskit.execution.ledger import INTENT, SUBMITTED, Ledger, Record, default_ledger
 from qkd_qiskit.execution.mitigation import check_mitigation, learning_executions, multiplier
 from qkd_qiskit.execution.submission import Unit
 from qkd_qiskit.execution.units import name_units, split
-from qkd_qiskit.execution.waiting import Clock
 from qkd_qiskit.files import digest_of, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent
-
-
-@dataclass(frozen=True)
-class Spending:
-    """What may be paid, and how.
-
-    Attributes:
-        confirmed: whether the price is accepted unseen, up to the backend's `max_qpu_seconds`.
-        ask: shows the price and asks; without it, only what is `confirmed` is paid.
-        dry_run: stop after the price.
-        wait: wait for the results; else return after submission.
-        retry_failed: submit units again whose jobs failed.
-        account: name of a saved account; the default one if `None`.
-        ledger: an open ledger; the user's own if `None`.
-        clock: tells the time and sleeps.
-    """
-
-    confirmed: bool = False
-    ask: Callable[[Price], bool] | None = None
-    dry_run: bool = False
-    wait: bool = True
-    retry_failed: bool = False
-    account: str | None = None
-    ledger: Ledger | None = None
-    clock: Clock = field(default_factory=Clock)
-
-
-@dataclass(frozen=True)
-class Pending:
-    """An evaluation that has no result yet.
-
-    Attributes:
-        state: `planned` (nothing was submitted) or `submitted`.
-        price: what it costs.
-        job_ids: of the jobs, in the order of the samples.
-    """
-
-    state: str
-    price: Price
-    job_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What came of an evaluation's jobs.
-
-    Attributes:
-        place: the device.
-        compiled: the circuit that ran.
-        price: what was expected.
-        units: in the order of the samples.
-        records: of each unit; `None` if it was never submitted.
-        tables: values and errors `(N, O)` of each unit; `None` if it has none.
-        calibration: of the qubits in use, before and after.
-        trouble: why not everything was submitted; empty if it was.
-    """
-
-    place: Place
-    compiled: CompiledCircuit
-    price: Price
-    units: tuple[Unit, ...]
-    records: tuple[Record | None, ...]
-    tables: tuple[tuple[np.ndarray, np.ndarray] | None, ...]
-    calibration: dict[str, Any]
-    trouble: str = ""
-
-    @property
-    def charged(self) -> float | None:
-        """QPU seconds charged; `None` if the service did not say."""
-        known = [record.charged for record in self.records if record is not None and record.charged is not None]
-        return sum(known) if known else None
-
-    @property
-    def missing(self) -> list[str]:
-        """One line for each unit without a result."""
-        lines = []
-        for unit, record, table in zip(self.units, self.records, self.tables):
-            if table is None:
-                why = (record.reason if record else self.trouble) or "no reason given"
-                job = f"job {record.job_id}, {record.state.lower()}" if record else "not submitted"
-                lines.append(f"samples {unit.start} to {unit.stop - 1}: {job}: {why}")
-        return lines
+from qkd_qiskit.pipeline.sentinels import Drift, append_sentinels, count_sentinels, expect_sentinels
+from qkd_qiskit.pipeline.spending import Collected, Pending, Spending
 
 
 @dataclass
@@ -148,25 +67,29 @@ class HardwareEvaluation:
             try:
                 return self._run(ledger)
             except KeyboardInterrupt:
-                jobs = [record for record in ledger.records(self.name) if record.job_id]
+                records = ledger.records(self.name)
+                unsure = sum(record.state == INTENT for record in records)
+                perhaps = f", {unsure} more may have been submitted and will be looked for" if unsure else ""
                 raise InterruptedRunError(
-                    f"interrupted; {len(jobs)} submitted job(s) go on\n"
+                    f"interrupted; {sum(bool(record.job_id) for record in records)} submitted job(s) go on{perhaps}\n"
                     f"come back with `qkd-qiskit jobs resume {self.name[:12]}` or the same command"
                 ) from None
 
     def _run(self, ledger: Ledger) -> Collected | Pending:
+        from qkd_qiskit.execution.account import connect
         from qkd_qiskit.execution.collection import Collector
         from qkd_qiskit.execution.connection import Connection
-        from qkd_qiskit.execution.runtime import close_session, connect, open_device
+        from qkd_qiskit.execution.runtime import ask_remaining, close_session, open_device
 
         check_mitigation(self.settings)
         service = connect(self.settings.device, self.spending.account)
         connection = Connection.over(service)
+        remaining = ask_remaining(connection, self.spending.clock)  # asked first: a wrong key is refused here, at once
         place = open_device(self.settings, service)
         if connection.wire is not None:
             connection.wire.strict()
         compiled = self._compile(place)
-        price, units = self._plan(place, compiled, connection)
+        price, units = self._plan(place, compiled, remaining)
         pending = [unit for unit in units if ledger.latest(unit.name) is None or self.spending.retry_failed]
         for line in price.lines():
             self.listener.say(line)
@@ -181,15 +104,18 @@ class HardwareEvaluation:
         collector = Collector(ledger, connection, self.settings, self.listener.say, self.spending.clock)
         found = [self._collect(collector, compiled, unit, record) for unit, record in zip(units, records)]
         calibration = self._compare_calibration(place, compiled)
+        tables = tuple(tables for _, tables in found)
         return Collected(
             place,
             compiled,
             price,
             tuple(units),
             tuple(record for record, _ in found),
-            tuple(tables for _, tables in found),
+            tables,
             calibration,
             trouble,
+            self._watch_drift(place, compiled, tables),
+            ledger.charged_extra(self.name),
         )
 
     def _compile(self, place: Place) -> CompiledCircuit:
@@ -211,9 +137,7 @@ class HardwareEvaluation:
             save_circuits(path, self.placed.logical, compiled)
         return compiled
 
-    def _plan(self, place: Place, compiled: CompiledCircuit, connection: Any) -> tuple[Price, list[Unit]]:
-        from qkd_qiskit.execution.runtime import ask_remaining
-
+    def _plan(self, place: Place, compiled: CompiledCircuit, remaining: float | None) -> tuple[Price, list[Unit]]:
         assert place.target is not None
         price = Price(
             samples=len(self.values),
@@ -226,11 +150,17 @@ class HardwareEvaluation:
             circuit_seconds=circuit_duration(compiled.isa.circuit, compiled.measured_qubits, place.target),
             jobs=1,
             budget=self.settings.max_qpu_seconds,
-            remaining=ask_remaining(connection, self.spending.clock),
+            remaining=remaining,
+            sentinels=count_sentinels(len(self.values), self.settings.sentinels),
         )
         cuts = split(price, self.settings)
         price = Price(**{**asdict(price), "jobs": len(cuts)})
-        return price, name_units(compiled, self.values, self.settings, price, cuts)
+        return price, name_units(compiled, self._rows, self.settings, price, cuts)
+
+    @property
+    def _rows(self) -> np.ndarray:
+        """Parameter values of all that is run: the samples, and the sentinels among them once more."""
+        return append_sentinels(self.values, count_sentinels(len(self.values), self.settings.sentinels))
 
     def _allow(self, ledger: Ledger, price: Price, paying: bool) -> None:
         """Check the price against the cap and the account, and have it confirmed, once for each evaluation."""
@@ -241,7 +171,7 @@ class HardwareEvaluation:
             if price.seconds > price.budget:
                 raise BudgetError(
                     f"it needs at least {price.seconds:.0f} QPU seconds and {price.budget:.0f} are allowed; "
-                    "nothing was submitted\ngive fewer --samples or --shots, or "
+                    "nothing was submitted\ngive fewer --samples or --shots, milder error mitigation, or "
                     f"--max-qpu-seconds {math.ceil(price.seconds + 5)}"
                 )
             if price.remaining is not None and price.seconds > price.remaining:
@@ -268,7 +198,7 @@ class HardwareEvaluation:
         records: list[Record | None] = []
         with Desk(place, connection, ledger, say, clock) as desk:
             for unit in units:
-                rows = self.values[unit.start : unit.stop]
+                rows = self._rows[unit.start : unit.stop]
 
                 def send(record: Record, rows: np.ndarray = rows) -> Any:
                     return desk.hand_in(compiled, rows, record)
@@ -282,6 +212,9 @@ class HardwareEvaluation:
                         raise
                     say(str(error))
                     return records + [None] * (len(units) - len(records)), str(error)
+            for record in records:  # before the session is closed, for what turned up while the others were submitted
+                if record is not None and record.state == SUBMITTED and ledger.is_in_doubt(record):
+                    submitter.extras.cancel(record)
         return records, ""
 
     def _collect(self, collector: Any, compiled: CompiledCircuit, unit: Unit, record: Record | None) -> Any:
@@ -291,6 +224,17 @@ class HardwareEvaluation:
             return None, None
         shape = Shape(unit.stop - unit.start, len(compiled.isa.observables), self.settings.shots)
         return collector.collect(record, shape)
+
+    def _watch_drift(self, place: Place, compiled: CompiledCircuit, tables: tuple[Any, ...]) -> Drift | None:
+        """Compare the sentinels' values at the start with those at the end."""
+        count = count_sentinels(len(self.values), self.settings.sentinels)
+        if not count or any(table is None for table in tables):
+            return None
+        values, errors = (np.concatenate(column) for column in zip(*tables))
+        expected = expect_sentinels(place, compiled, self.values[:count])
+        drift = Drift(values[:count], values[-count:], errors[:count], errors[-count:], self.settings.shots, expected)
+        self.listener.say(drift.line())
+        return drift
 
     def _compare_calibration(self, place: Place, compiled: CompiledCircuit) -> dict[str, Any]:
         """Return the calibration before and after; `drifted` if the device was calibrated in between."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from qkd_qiskit.config import (
     parse_assignments,
     validate,
 )
-from qkd_qiskit.exceptions import ConfigurationError, QkdError
+from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.evaluation import evaluate_run
-from qkd_qiskit.pipeline.hardware import Spending
+from qkd_qiskit.pipeline.reporting import report_if_possible
+from qkd_qiskit.pipeline.spending import Spending
 from qkd_qiskit.pipeline.training import train_run
 from qkd_qiskit.runs import ROOT, RunDirectory
 from qkd_qiskit.shipped import find_file, list_files, read_toml
@@ -126,7 +126,7 @@ def run_job(
         evaluate_run(run, backend, samples=item.samples, shots=item.shots, listener=listener, spending=spending)
         for item, backend in zip(job.evaluate, backends)
     ]
-    report = _write_report(run, listener) if job.report else None
+    report = report_if_possible([run.path], listener) if job.report else None
     return {"run": str(run), "training": training, "evaluations": evaluations, "report": report}
 
 
@@ -140,27 +140,3 @@ def resolve_evaluation(backend: str | Mapping[str, Any]) -> BackendSettings:
     if "name" not in changes:
         raise ConfigurationError(f"[[evaluate]] backend = {backend}: the table needs a name = 'aer_noisy', say")
     return resolve_backend(str(changes.pop("name")), changes)
-
-
-def write_run_report(run: RunDirectory) -> Path:
-    """Write a run's report.
-
-    Raises:
-        QkdError: a package that only the report needs is not installed.
-        RunError: the run or one of its results is damaged.
-    """
-    try:
-        from qkd_qiskit.report import write_report
-    except ImportError as error:
-        raise QkdError(f"the report needs {error.name}; pip install 'qkd_qiskit[report]'") from error
-    return write_report(run)
-
-
-def _write_report(run: RunDirectory, listener: Listener) -> str | None:
-    """Write the report, or say what to install for it: a job does not fail for want of a picture."""
-    if find_spec("matplotlib") is None or find_spec("jinja2") is None:
-        listener.say("no report: pip install 'qkd_qiskit[report]' and give `qkd-qiskit report`")
-        return None
-    path = write_run_report(run)
-    listener.say(f"report: {path}")
-    return str(path)

@@ -90,6 +90,7 @@ def build_student(
     engine: str = "exact",
     device: str = "cpu",
     seed: int = 0,
+    training: TrainingSettings | None = None,
     **student: Any,
 ) -> PlacedStudent:
     """Build a quantum student for a data set and compile its circuit for a backend.
@@ -100,6 +101,7 @@ def build_student(
         engine: `exact` or `aer`: what evaluates circuit and gradient in training.
         device: torch device of student and exact engine.
         seed: decides the initial weights.
+        training: its `noise_scales`, `injection` and `angle_injection` are noise that there is in training only.
         **student: settings such as `qubits=4, layers=2, encoding="amplitude"`; see `StudentSettings`.
 
     Raises:
@@ -113,9 +115,8 @@ def build_student(
     logical = blueprint.build_circuit()
     place = open_training_place(resolved, settings.qubits)
     compiled = None if settings.layer == "classical" else place.compile(logical)
-    placed = place_student(
-        blueprint, logical, compiled, place, dataset.classes, engine=engine, device=device, seed=seed
-    )
+    how: dict[str, Any] = {"engine": engine, "device": device, "seed": seed, "training": training}
+    placed = place_student(blueprint, logical, compiled, place, dataset.classes, **how)
     fit_reduction(placed.student.features, dataset.train.pixels)
     return placed
 

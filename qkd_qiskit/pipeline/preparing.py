@@ -107,11 +107,10 @@ def _compile(
     run: RunDirectory, blueprint: StudentBlueprint, place: Place
 ) -> tuple[StudentCircuit, CompiledCircuit | None]:
     """Compile the student's circuit, or read the one that the run has; a classical control has none."""
-    logical = blueprint.build_circuit()
     if blueprint.layer == "classical":
-        return logical, None
+        return blueprint.build_circuit(), None
     if run.last.exists() or run.best.exists():
-        return load_circuits(run.circuits, logical)
+        return load_circuits(run.circuits, blueprint.build_circuit())
     logical, compiled = compile_blueprint(blueprint, place)
     save_circuits(run.circuits, logical, compiled)
     return logical, compiled
@@ -145,7 +144,7 @@ def compile_blueprint(blueprint: StudentBlueprint, place: Place) -> tuple[Studen
 def prepare_teacher(settings: Settings, listener: Listener) -> None:
     """Train a run's teacher and compute its logits, unless the cache has them: students may then start side by side.
 
-    A student that teaches itself is left to its own run.
+    A run that teaches itself (`self`) is left alone: no other run shares its teacher.
 
     Raises:
         ConfigurationError: a name is unknown.
@@ -155,7 +154,9 @@ def prepare_teacher(settings: Settings, listener: Listener) -> None:
         return
     with torch_threads(settings.training.threads):
         dataset = load_data(settings, listener)
-        _load_teacher(settings, dataset, None, listener).logits(dataset.train)
+        teacher = _build_named_teacher(settings, dataset, listener)
+        teacher.accuracy(dataset.test)
+        teacher.logits(dataset.train)
 
 
 def make_plan(settings: Settings) -> TrainingPlan:
@@ -206,14 +207,26 @@ def _parts(dataset: Dataset) -> dict[str, Images]:
     return {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
 
 
-def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent | None, listener: Listener) -> Teacher:
+def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent, listener: Listener) -> Teacher:
+    if settings.teacher.name == "self":
+        teacher = build_self_teacher(settings, dataset, placed, make_plan(settings), listener)
+    else:
+        teacher = _build_named_teacher(settings, dataset, listener)
+    correct, total = teacher.accuracy(dataset.test)
+    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
+    return teacher
+
+
+def _build_named_teacher(settings: Settings, dataset: Dataset, listener: Listener) -> Teacher:
     chosen = settings.teacher
 
     def heard(event: dict[str, Any]) -> None:
         listener.progress(f"teacher {chosen.name}", event["epoch"], event["epochs"])
 
-    def build() -> Teacher:
-        return build_teacher(
+    return remember(
+        "teacher",
+        (chosen, dataset, torch.get_num_threads(), os.environ.get("QKD_CACHE_DIR")),
+        lambda: build_teacher(
             chosen.name,
             dataset,
             epochs=chosen.epochs,
@@ -222,16 +235,8 @@ def _load_teacher(settings: Settings, dataset: Dataset, placed: PlacedStudent | 
             learning_rate=chosen.learning_rate,
             seed=chosen.seed,
             progress=heard,
-        )
-
-    if placed and chosen.name == "self":
-        teacher = build_self_teacher(settings, dataset, placed, make_plan(settings), listener)
-    else:
-        asked = (chosen, dataset, torch.get_num_threads(), os.environ.get("QKD_CACHE_DIR"))
-        teacher = remember("teacher", asked, build)
-    correct, total = teacher.accuracy(dataset.test)
-    listener.say(f"teacher: {teacher.name}, {teacher.num_parameters:,} weights, test accuracy {correct / total:.2%}")
-    return teacher
+        ),
+    )
 
 
 def record_environment(

@@ -87,6 +87,11 @@ class StudentBlueprint:
                 f"{encoding.name} repeats the data before every layer, and there is none; give --layers 1 or more and "
                 "an --ansatz other than none, or --encoding qubit, which is the same without layers"
             )
+        if self.layer == "frozen" and not ansatz.parameters:
+            raise ConfigurationError(
+                "--layer frozen: this circuit has no weights that could be frozen, so the control would be the student "
+                "itself; leave it out, or give another --ansatz or more --layers (the hybrid student never has any)"
+            )
         observables = build_observables("parities" if hybrid else self.observables, self.num_qubits)
         return build_circuit(encoding, ansatz, observables)
 

@@ -1,4 +1,6 @@
-"""The report of a run, or of several runs and studies: `report.html` to look at, `report.json` with every number behind it, `report.md` to paste.
+"""The report of a run, or of several runs and studies.
+
+`report.html` to look at, `report.json` with every number behind it, `report.md` to paste.
 
 Needs matplotlib and jinja2: `pip install 'qkd_qiskit[report]'`.
 """

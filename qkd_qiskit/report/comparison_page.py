@@ -15,7 +15,7 @@ from qkd_qiskit.report.tables import decimals, fold, percent, points
 from qkd_qiskit.report.wording import UNKNOWN, day
 
 MOST_GROUPS = 30
-BANDS = "Bands: 95 % intervals of the mean over seeds (Student's t)."
+BANDS = "Bands: 95 % intervals of the mean over seeds."
 NO_BANDS = f"No bands: {ONE_SEED}."
 
 
@@ -132,8 +132,8 @@ def _paired_section(numbers: dict[str, Any], name: str) -> Section:
         if numbers["trainings"] < 2:
             return Section(name, title)
         reason = (
-            "There is nothing to pair: no axis has a plain value (none or ce) beside a distilled one, with the same seed "
-            "and settings."
+            "There is nothing to pair: no axis has a plain value (none or ce) beside a distilled one, with the same "
+            "seed and settings."
         )
         return Section(name, title, missing=reason)
     known = [row for row in paired["rows"] if row["mean"] is not None]
@@ -150,9 +150,10 @@ def _paired_section(numbers: dict[str, Any], name: str) -> Section:
         rows.setdefault(heading, []).append(Row(label, [Mark(item)]))
     words = f"Paired differences of accuracy against {paired['reference']}"
     panels = _draw_panels(name, words, rows, difference=True)
+    nearest = "; ".join(where) if len(where) < 4 else "at the noise nearest to the device's own"
     caption = (
         f"Test accuracy of each value of “{paired['axis']}” less that of “{paired['reference']}”, same seed, same "
-        f"images, all else equal ({'; '.join(where) if len(where) < 4 else 'the noise nearest to the device as it is'}). "
+        f"images, all else equal ({nearest}). "
         "Small dots: single seeds."
     )
     caption += " Bars: 95 % intervals of the mean." if len(numbers["seeds"]) > 1 else f" {NO_BANDS}"
@@ -233,8 +234,8 @@ def condition_section(numbers: dict[str, Any], name: str) -> Section:
 
 
 MISSING_CONDITIONS = (
-    "Nothing to draw against: curves need evaluations of the same student at two or more noise scales, or at two or more "
-    "numbers of shots (`evaluate --shots 256`, `--set noise_scale=2`)."
+    "Nothing to draw against: curves need evaluations of the same student at two or more noise scales, or at two or "
+    "more numbers of shots (`evaluate --shots 256`, `--set noise_scale=2`)."
 )
 
 

@@ -21,7 +21,8 @@ def choose_colour(lines: Sequence[dict[str, Any]]) -> str | None:
             values.setdefault(name, set()).add(value)
     fitting = [name for name, found in values.items() if 1 < len(found) <= len(KINDS)]
     preferred = [name for wanted in COLOURED for name in fitting if name.lower() == wanted]
-    return (preferred or [name for name in fitting if "train" in name.lower()] or fitting[::-1] or [None])[0]
+    candidates = preferred or [name for name in fitting if "train" in name.lower()] or fitting[::-1]
+    return candidates[0] if candidates else None
 
 
 def describe_labels(labels: dict[str, Any]) -> str:
@@ -48,7 +49,7 @@ def draw_facets(lines: Sequence[dict[str, Any]], look: Look, *, chance: bool = F
         facets.setdefault(describe_labels(rest) or _name_backend(line), []).append(
             Line(
                 kind=kinds.index(line["labels"].get(colour)) if colour else 0,
-                label=describe_labels({colour: line["labels"][colour]}) if colour in line["labels"] else "",
+                label=describe_labels({colour: line["labels"][colour]}) if colour and colour in line["labels"] else "",
                 points=line["points"],
                 chance=line.get("chance") if chance else None,
                 breaking_point=line.get("breaking_point") if chance else None,

@@ -15,20 +15,15 @@ from qkd_qiskit.report.numbers.comparison import collect_comparison
 from qkd_qiskit.report.numbers.records import Record, list_evaluations, list_outcomes, name_runs
 from qkd_qiskit.report.numbers.report import collect_report
 from qkd_qiskit.report.numbers.trainings import collect_trainings
-from qkd_qiskit.report.outcomes import load_outcomes
 from qkd_qiskit.report.page import run_sections
 from qkd_qiskit.report.parts import Section, fill_page
 from qkd_qiskit.report.reading import StoredRun, read_run
-from qkd_qiskit.runs import RunDirectory, describe_environment
+from qkd_qiskit.runs import RunDirectory, describe_environment, is_study
+from qkd_qiskit.study.outcomes import load_outcomes
 
 SCHEMA = "qkd_qiskit comparison report 1"
 MOST_DETAILED = 3
 """So many runs are shown in full; the others have a report of their own."""
-
-
-def is_study(folder: Path) -> bool:
-    """Tell a study's folder from a run's."""
-    return (folder / "units").is_dir()
 
 
 def collect_several(folders: Sequence[Path]) -> dict[str, Any]:
@@ -42,7 +37,9 @@ def collect_several(folders: Sequence[Path]) -> dict[str, Any]:
     _refuse_twice(runs)
     return {
         "schema": SCHEMA,
-        "sources": [{"name": folder.resolve().name, "kind": "study" if is_study(folder) else "run"} for folder in folders],
+        "sources": [
+            {"name": folder.resolve().name, "kind": "study" if is_study(folder) else "run"} for folder in folders
+        ],
         "studies": studies,
         "runs": _collect_runs(runs) if runs else None,
         "details": [_collect_detail(run) for run in runs[:MOST_DETAILED]],
@@ -178,8 +175,8 @@ def lead(numbers: dict[str, Any]) -> str:
     told = f"{describe_labels(best['labels'])}, {best['compared']}".removeprefix(", ")
     return (
         f"{numbers['name']}: of {len(bounded)} paired comparisons with {paired['axis']} {paired['reference']}, {better} "
-        f"have an interval above 0 and {worse} one below; the surest gain is {wording.points(best['mean'])} points "
-        f"({told}, noise × {best['noise_scale']:g})."
+        f"have an interval above 0 and {worse} one below. The interval that lies highest is of a gain of "
+        f"{wording.points(best['mean'])} points ({told}, noise × {best['noise_scale']:g})."
     )
 
 
@@ -188,8 +185,9 @@ def notes(numbers: dict[str, Any]) -> list[str]:
     said = []
     if any(len(part["seeds"]) > 1 for part in comparisons(numbers)):
         said.append(
-            "Intervals are of the mean over seeds (Student's t, 95 %), not adjusted for the number of comparisons: of "
-            "twenty true zeros one is expected to look like a difference."
+            "Intervals (95 %) are of the mean over seeds: Student's t of accuracies, an expanded bootstrap of paired "
+            "differences. They are not adjusted for the number of comparisons: of twenty true zeros one is expected to "
+            "look like a difference."
         )
     for part in comparisons(numbers):
         if len(part["seeds"]) == 1:

@@ -16,8 +16,9 @@ from qkd_qiskit.exceptions import ConfigurationError, InterruptedRunError, QkdEr
 from qkd_qiskit.files import digest_of, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.evaluation import evaluate_run
-from qkd_qiskit.pipeline.hardware import Spending
 from qkd_qiskit.pipeline.jobs import read_job
+from qkd_qiskit.pipeline.reporting import report_if_possible
+from qkd_qiskit.pipeline.spending import Spending
 from qkd_qiskit.runs import RunDirectory
 from qkd_qiskit.study.cluster import check_workers, open_cluster, spread_over
 from qkd_qiskit.study.grid import expand, select
@@ -127,7 +128,7 @@ def run_study(
         spending: what may be paid for evaluations on IBM devices, which are done here and not by a worker.
 
     Returns:
-        `study`, `cells`, `units`, `units_done`, `seconds`, `tables` and `statistics`.
+        `study`, `cells`, `units`, `units_done`, `seconds`, `tables`, `statistics` and `report`.
 
     Raises:
         ConfigurationError: the file is wrong, or a cell can't exist; nothing was run.
@@ -267,6 +268,7 @@ def _conclude(study: Study, failed: Sequence[Done], seconds: float, listener: Li
     statistics = write_tables(study.folder, outcomes, units, study.settings) if outcomes else None
     if failed:
         raise _error_of(failed, "cells")
+    report = report_if_possible([study.folder], listener) if outcomes and study.job.report else None
     return {
         "study": str(study.folder),
         "cells": len({cell.key for cell in study.cells}),
@@ -275,4 +277,5 @@ def _conclude(study: Study, failed: Sequence[Done], seconds: float, listener: Li
         "seconds": seconds,
         "tables": [str(study.folder / name) for name in ("table.md", "table.csv", "statistics.json")],
         "statistics": statistics,
+        "report": report,
     }

@@ -15,6 +15,8 @@ import numpy as np
 from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
+from qkd_qiskit.classical.images import Dataset, Images
+from qkd_qiskit.distillation.training import predict
 from qkd_qiskit.exceptions import QkdError, RunError
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.files import read_json
@@ -133,27 +135,44 @@ def evaluate_cell(folder: Path, cell: Cell, units: list[EvaluationUnit]) -> None
     run = run_directory(folder, cell)
     training = read_json(run.result)
     placed, dataset = load_placed(run)
-    logical: dict[int | None, tuple[Any, np.ndarray, np.ndarray]] = {}
+    evaluate = _evaluate_control if placed.compilation is None else _evaluate_circuit
+    ideal: dict[int | None, tuple[np.ndarray, np.ndarray]] = {}
     for unit in units:
         began = time.perf_counter()
-        if unit.samples not in logical:
-            images = select_samples(dataset.test, unit.samples, seed=placed.seed)
-            values = placed.student.parameter_values(images.pixels)
-            logical[unit.samples] = images.labels.numpy(), values, noiseless_values(placed.logical, values)
-        labels, values, ideal = logical[unit.samples]
-        measured = _measure(placed, unit, values, placed.seed)
-        count, head = unit.backend.recalibrate, None
-        if count:
-            head = recalibrate(placed, dataset, count, partial(_measure, placed, unit))
-        content = describe_outcome(cell, unit, training, placed.student.classify(measured, head), labels)
-        slope, scatter = contraction_and_scatter(measured, ideal)
+        images = select_samples(dataset.test, unit.samples, seed=placed.seed)
+        logits, (slope, scatter) = evaluate(placed, unit, dataset, images, ideal)
+        content = describe_outcome(cell, unit, training, logits, images.labels.numpy())
         content |= {"contraction": slope, "scatter": scatter, "evaluation_seconds": time.perf_counter() - began}
         write_outcome(folder, content)
 
 
-def _measure(placed: PlacedStudent, unit: EvaluationUnit, values: np.ndarray, seed: int) -> np.ndarray:
+Fit = tuple[float | None, float | None]
+
+
+def _evaluate_circuit(
+    placed: PlacedStudent,
+    unit: EvaluationUnit,
+    dataset: Dataset,
+    images: Images,
+    ideal: dict[int | None, tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, Fit]:
+    """Return logits `(N, S)`, and slope and scatter of the expectation values; `ideal` keeps what units share."""
+    if unit.samples not in ideal:
+        values = placed.student.parameter_values(images.pixels)
+        ideal[unit.samples] = values, noiseless_values(placed.logical, values)
+    values, noiseless = ideal[unit.samples]
     place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
-    return measure_fast(place, _compile(placed, place), values, seed)
+    measure = partial(measure_fast, place, _compile(placed, place))
+    measured, count = measure(values, placed.seed), unit.backend.recalibrate
+    head = recalibrate(placed, dataset, count, measure) if count else None
+    return placed.student.classify(measured, head), contraction_and_scatter(measured, noiseless)
+
+
+def _evaluate_control(
+    placed: PlacedStudent, unit: EvaluationUnit, dataset: Dataset, images: Images, ideal: dict[int | None, Any]
+) -> tuple[np.ndarray, Fit]:
+    """Return a classical control's logits `(N, S)`: it has no gates for noise to act on, whatever the backend."""
+    return predict(placed.student, images.pixels).double().numpy(), (None, None)
 
 
 def _compile(placed: PlacedStudent, place: Place) -> Any:

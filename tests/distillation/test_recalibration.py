@@ -29,7 +29,7 @@ def ask(head: nn.Module, values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("objective", [None, Objective("kd", 2.0, 0.7), Objective("dkd")])
 def test_the_fit_is_the_minimum_that_scipy_finds(objective: Objective | None) -> None:
-    """Written out again: (1 - a) CE + a T^2 KL plus the ridge on standardised values; a loss that is not convex is CE."""
+    """Written out again: (1 - a) CE + a T^2 KL plus the ridge on standardised values; any other is CE."""
     spread = VALUES.std(0, ddof=1)
     inputs, soft = (VALUES - VALUES.mean(0)) / spread, objective is not None and objective.name == "kd"
     alpha, temperature = (0.7, 2.0) if soft else (0.0, 1.0)

@@ -15,9 +15,14 @@ from qiskit_aer.noise import (
     PauliError,
     PauliLindbladError,
     amplitude_damping_error,
+    coherent_unitary_error,
     depolarizing_error,
     kraus_error,
+    mixed_unitary_error,
+    pauli_error,
+    phase_amplitude_damping_error,
     phase_damping_error,
+    reset_error,
     thermal_relaxation_error,
 )
 
@@ -28,6 +33,23 @@ TURNING_1 = ("RXGate", "RYGate", "RZGate", "PhaseGate", "U1Gate")
 TURNING_2 = ("RXXGate", "RYYGate", "RZZGate", "RZXGate", "CPhaseGate", "CU1Gate")
 NOT_IN_AER_1 = ("CHGate", "iSwapGate", "CSXGate", "DCXGate")
 NOT_IN_AER_2 = ("CRXGate", "CRYGate", "CRZGate", "XXPlusYYGate")
+_CLASSICAL = ("measure", "delay", "barrier", "reset")
+STANDARD_GATES = sorted(set(gates.get_standard_gate_name_mapping()) - {*_CLASSICAL, "global_phase"})
+# One-qubit errors by each of Aer's constructors.
+ERRORS = {
+    "depolarizing": lambda: depolarizing_error(0.1, 1),
+    "thermal relaxation": lambda: thermal_relaxation_error(50, 70, 10, excited_state_population=0.1),
+    "thermal relaxation, T2 > T1": lambda: thermal_relaxation_error(50, 90, 10),
+    "amplitude damping": lambda: amplitude_damping_error(0.1, 0.2),
+    "phase damping": lambda: phase_damping_error(0.1),
+    "phase and amplitude damping": lambda: phase_amplitude_damping_error(0.1, 0.05, 0.1),
+    "Kraus": lambda: kraus_error([np.sqrt(0.9) * np.eye(2), np.sqrt(0.1) * np.array([[0, 1j], [-1j, 0]])]),
+    "Pauli": lambda: pauli_error([("X", 0.1), ("Y", 0.03), ("I", 0.87)]),
+    "Pauli, compact": lambda: PauliError(["X", "Z", "I"], [0.1, 0.02, 0.88]),
+    "reset": lambda: reset_error(0.1, 0.05),
+    "coherent": lambda: coherent_unitary_error(gates.RXGate(0.2).to_matrix()),
+    "mixed unitary": lambda: mixed_unitary_error([(np.eye(2), 0.8), (gates.HGate().to_matrix(), 0.2)]),
+}
 
 
 def student(num_qubits, layers):
@@ -141,9 +163,9 @@ def random_observables(num_qubits, rng, count=3):
 
 
 @st.composite
-def circuits(draw, in_aer, max_qubits=4):
+def circuits(draw, in_aer, min_qubits=2, max_qubits=4):
     """Any order of data and weight gates, angles in expressions; returns circuit, 3 inputs, 3 weights."""
-    num_qubits = draw(st.integers(2, max_qubits))
+    num_qubits = draw(st.integers(min_qubits, max_qubits))
     x, w = ParameterVector("x", 3), ParameterVector("w", 3)
     angles = [x[0], 2 * x[1] + 0.3, x[2] * w[0], w[1] - x[0], w[2], 3 * w[1] + 1, w[0] * w[1], x[1].sin() * w[2] / 2]
     one, two = [*CONSTANT_1, *TURNING_1, "UGate", "RGate"], [*CONSTANT_2, *TURNING_2]

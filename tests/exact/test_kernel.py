@@ -72,6 +72,50 @@ def test_both_roads_agree_on_layered_students(num_qubits, noisy, rows):
     compare(roads, rng.normal(size=(rows, len(inputs))), rng.normal(size=len(weights)), rng)
 
 
+@needs_kernel
+@pytest.mark.parametrize("scale", [3e2, 9e4, 3e5, 1e9])
+@pytest.mark.parametrize("noisy", [True, False])
+def test_both_roads_agree_on_angles_of_many_turns(scale, noisy):
+    circuit, inputs, weights = student(3, 1)
+    roads = both_roads(circuit, z_observables(3), inputs, weights, noise_model=depolarizing_model() if noisy else None)
+    rng = np.random.default_rng(3)
+    compare(roads, scale * rng.normal(size=(40, 3)), scale * rng.normal(size=len(weights)), rng)
+
+
+@needs_kernel
+def test_quarter_turns_are_exact():
+    circuit, inputs, weights = one_qubit()
+    exact = ExactExpectation(circuit, [SparsePauliOp("Z")], inputs, weights)
+    quarters = np.arange(-4000, 4001)
+    values = exact.values(quarters[:, None] * np.pi / 2, np.zeros(1))[:, 0]
+    np.testing.assert_allclose(values, np.array([1.0, 0, -1, 0])[quarters % 4], rtol=0, atol=1e-11)
+
+
+@needs_kernel
+def test_rows_that_stay_zero_have_no_place_in_the_kernel():
+    circuit, inputs, weights = student(4, 1)
+    compiled, _ = both_roads(circuit, z_observables(4), inputs, weights, noise_model=depolarizing_model())
+    rows = compiled._evaluation._compiled._plan[3]
+    assert len(rows) == 3**4  # I, X and Z of each qubit: RY makes no Y
+
+
+@needs_kernel
+def test_arrays_of_any_strides_and_types():
+    circuit, inputs, weights = student(3, 1)
+    roads = both_roads(circuit, z_observables(3), inputs, weights, noise_model=depolarizing_model())
+    rng = np.random.default_rng(4)
+    x, w = rng.normal(size=(6, 20)), rng.normal(size=2 * len(weights))
+    for rows, shared in ((x[::2].T, w[::2]), (x[:3].T[::-1], w[: len(weights)][::-1]), (x[:3].T.astype("f"), w[::2])):
+        found = [
+            road.values(np.array(rows) if road is roads[1] else rows.copy(order="K"), shared.copy()) for road in roads
+        ]
+        np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-12)
+        tensor = torch.tensor(x).T[:, :3]
+        assert not tensor.is_contiguous()
+        wanted = roads[1](tensor.contiguous(), torch.tensor(shared.copy()))
+        torch.testing.assert_close(roads[0](tensor, torch.tensor(shared.copy())), wanted, rtol=0, atol=1e-12)
+
+
 def one_qubit():
     x, w = Parameter("x"), Parameter("w")
     circuit = QuantumCircuit(1)

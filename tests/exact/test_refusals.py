@@ -9,7 +9,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from qkd_qiskit.exact import ExactExpectation
 from qkd_qiskit.exceptions import ConfigurationError
-from tests.exact.reference import student, z_observables
+from tests.exact.reference import depolarizing_model, student, z_observables
 
 
 def measured():
@@ -25,6 +25,41 @@ def conditional():
     return circuit
 
 
+def measured_halfway():
+    circuit = QuantumCircuit(1, 1)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    circuit.h(0)
+    return circuit
+
+
+def repeated():
+    circuit = QuantumCircuit(1, 1)
+    with circuit.for_loop(range(2)):
+        circuit.x(0)
+    return circuit
+
+
+def repeated_while():
+    circuit = QuantumCircuit(1, 1)
+    with circuit.while_loop((circuit.clbits[0], 1)):
+        circuit.x(0)
+    return circuit
+
+
+def switched():
+    circuit = QuantumCircuit(1, 1)
+    with circuit.switch(circuit.clbits[0]) as case, case(0):
+        circuit.x(0)
+    return circuit
+
+
+def hidden_measurement():
+    circuit = QuantumCircuit(1, 1)
+    circuit.append(measured_halfway().to_instruction(), [0], [0])
+    return circuit
+
+
 def opaque():
     circuit = QuantumCircuit(1)
     circuit.append(Instruction("mystery", 1, 0, []), [0])
@@ -32,11 +67,22 @@ def opaque():
 
 
 @pytest.mark.parametrize(
-    ("circuit", "name"), [(measured(), "measure"), (conditional(), "if_else"), (opaque(), "mystery")]
+    ("circuit", "name"),
+    [
+        (measured(), "measure"),
+        (measured_halfway(), "measure"),
+        (hidden_measurement(), "circuit-.*"),
+        (conditional(), "if_else"),
+        (repeated(), "for_loop"),
+        (repeated_while(), "while_loop"),
+        (switched(), "switch_case"),
+        (opaque(), "mystery"),
+    ],
 )
-def test_instructions_are_refused_by_name(circuit, name):
+@pytest.mark.parametrize("noisy", [False, True])
+def test_instructions_are_refused_by_name(circuit, name, noisy):
     with pytest.raises(ConfigurationError, match=f"'{name}'.*--engine aer"):
-        ExactExpectation(circuit, [SparsePauliOp("Z")], [], [])
+        ExactExpectation(circuit, [SparsePauliOp("Z")], [], [], noise_model=depolarizing_model() if noisy else None)
 
 
 def test_too_many_qubits():
@@ -75,6 +121,8 @@ def test_shapes_and_numbers_of_a_call():
         exact(torch.zeros(3, 2), torch.zeros(5))
     with pytest.raises(ConfigurationError, match="inputs holds NaN or infinity, first in row 2"):
         exact(torch.tensor([[0.0, 0], [0, 0], [0, np.nan]]), torch.zeros(4))
+    with pytest.raises(ConfigurationError, match="inputs holds NaN or infinity, first in row 0"):
+        exact(torch.tensor([[0.0, torch.inf], [0, 1]]), torch.zeros(4))
     with pytest.raises(ConfigurationError, match="weights holds NaN"):
         exact(torch.zeros(1, 2), torch.full((4,), torch.inf))
 

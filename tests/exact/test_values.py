@@ -5,16 +5,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qiskit import QuantumCircuit
+from qiskit import QuantumCircuit, transpile
 from qiskit.circuit import Parameter
-from qiskit.circuit.library import CXGate, Initialize, QFTGate, UnitaryGate, XGate
-from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_unitary
-from qiskit_aer.noise import NoiseModel, depolarizing_error
+from qiskit.circuit.library import (
+    CXGate,
+    Initialize,
+    QFTGate,
+    UnitaryGate,
+    XGate,
+    get_standard_gate_name_mapping,
+)
+from qiskit.quantum_info import DensityMatrix, Operator, SparsePauliOp, Statevector, SuperOp, random_unitary
+from qiskit_aer.noise import NoiseModel, depolarizing_error, pauli_error
 
 from qkd_qiskit.exact import ExactExpectation
 from qkd_qiskit.exceptions import ConfigurationError
 from tests.exact.reference import (
+    ERRORS,
     FAKE_DEVICES,
+    STANDARD_GATES,
     aer_values,
     amplitude_student,
     append_ansatz,
@@ -68,6 +77,73 @@ def test_fake_devices(name):
     exact = ExactExpectation(circuit, observables, inputs, weights, noise_model=model, readout=False)
     wanted = aer_values(circuit, observables, inputs + weights, np.hstack([x, [w, w]]), model)
     np.testing.assert_allclose(exact.values(x, w), wanted, atol=1e-10)
+
+
+@settings(max_examples=5, deadline=None)
+@given(circuits(in_aer=True, min_qubits=5, max_qubits=5), st.integers(0, 2**32 - 1))
+def test_any_circuit_of_five_qubits(drawn, seed):
+    assert difference(*drawn, mixed_model(), np.random.default_rng(seed), rows=1) < 1e-10
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.sampled_from(FAKE_DEVICES), circuits(in_aer=False, max_qubits=3), st.integers(0, 2**32 - 1))
+def test_any_circuit_compiled_for_a_fake_device(name, drawn, seed):
+    circuit, inputs, weights = drawn
+    backend, model = device(name)
+    rng = np.random.default_rng(seed)
+    isa = transpile(circuit, backend, optimization_level=1, seed_transpiler=1)
+    observables = [item.apply_layout(isa.layout) for item in random_observables(circuit.num_qubits, rng)]
+    exact = ExactExpectation(isa, observables, inputs, weights, noise_model=model, readout=False)
+    values = rng.normal(size=(1, 6))
+    wanted = aer_values(isa, observables, inputs + weights, values, model)
+    np.testing.assert_allclose(exact.values(values[:, :3], values[0, 3:]), wanted, atol=1e-10)
+
+
+def surrounded(gate):
+    """A gate, its parameters free, between turns of every qubit; returns circuit, parameters."""
+    circuit = QuantumCircuit(max(2, gate.num_qubits))
+    for qubit in range(circuit.num_qubits):
+        circuit.ry(0.4 + 0.3 * qubit, qubit)
+        circuit.rz(0.7 - 0.2 * qubit, qubit)
+    circuit.append(gate, range(gate.num_qubits))
+    for qubit in range(circuit.num_qubits):
+        circuit.rx(0.9 - 0.1 * qubit, qubit)
+    return circuit, [param for param in gate.params if isinstance(param, Parameter)]
+
+
+@pytest.mark.parametrize("name", STANDARD_GATES)
+@pytest.mark.parametrize("noisy", [False, True])
+def test_every_standard_gate(name, noisy):
+    gate = get_standard_gate_name_mapping()[name]
+    circuit, params = surrounded(gate)
+    model = NoiseModel()
+    error = pauli_error([(letter * gate.num_qubits, share) for letter, share in (("I", 0.8), ("X", 0.15), ("Z", 0.05))])
+    if noisy:  # Aer looks a gate up by its label, if it has one
+        model.add_all_qubit_quantum_error(error, [gate.label or name])
+    rng = np.random.default_rng(len(name))
+    values, observables = rng.normal(size=len(params)), random_observables(circuit.num_qubits, rng)
+    exact = ExactExpectation(circuit, observables, params, [], noise_model=model)
+    state = DensityMatrix.from_label("0" * circuit.num_qubits)
+    for item in bind(circuit, params, values).data:
+        qubits = [circuit.find_bit(bit).index for bit in item.qubits]
+        state = state.evolve(item.operation, qubits)
+        if noisy and item.operation.name == gate.name:
+            state = state.evolve(SuperOp(error), qubits)
+    wanted = [state.expectation_value(observable).real for observable in observables]
+    np.testing.assert_allclose(exact.values(values[None], np.zeros(0))[0], wanted, atol=1e-10)
+
+
+@pytest.mark.parametrize("num_qubits", [2, 3, 4, 5])
+@pytest.mark.parametrize("kind", ERRORS)
+def test_every_error_of_aer(kind, num_qubits):
+    model = NoiseModel()
+    model.add_all_qubit_quantum_error(ERRORS[kind](), ["ry", "sx"])
+    model.add_quantum_error(ERRORS[kind]().tensor(ERRORS[kind]()), ["cx"], [1, 0])
+    circuit, inputs, weights = student(num_qubits, 1)
+    circuit.sx(0)
+    circuit.cx(1, 0)
+    circuit.reset(1)
+    assert difference(circuit, inputs, weights, model, np.random.default_rng(num_qubits), rows=1) < 1e-10
 
 
 @pytest.mark.parametrize(("num_qubits", "noisy"), [(2, True), (3, True), (5, True), (5, False), (9, False)])

@@ -12,7 +12,7 @@ from qiskit_ibm_runtime.fake_provider import FakeLagosV2, FakeManilaV2
 
 from qkd_qiskit.exceptions import BackendError
 from qkd_qiskit.execution.compilation import CompiledCircuit, check_equivalence, compile_circuit, estimate_success
-from qkd_qiskit.execution.devices import open_fake
+from qkd_qiskit.execution.fakes import open_fake
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.student import StudentBlueprint
 

@@ -14,8 +14,9 @@ from qiskit_ibm_runtime.fake_provider import FakeLagosV2, FakeManilaV2
 
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.aer import evaluate_on_aer
-from qkd_qiskit.execution.devices import open_fake, open_simulator
+from qkd_qiskit.execution.devices import open_simulator
 from qkd_qiskit.execution.engines import build_quantum_layer
+from qkd_qiskit.execution.fakes import open_fake
 from qkd_qiskit.execution.noise import NoiseNumbers, crop_target, device_noise, numbers_noise
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.quantum.circuit import StudentCircuit

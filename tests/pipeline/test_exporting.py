@@ -122,7 +122,7 @@ def test_a_missing_file_a_changed_manifest_and_another_format_are_refused(copied
     with pytest.raises(RunError, match=r"export\.json was changed"):
         qkd.load_export(copied)
     path.write_text(json.dumps({**facts, "format": "qkd_qiskit export 99"}))
-    with pytest.raises(RunError, match="export 99.*reads 'qkd_qiskit export 1'"):
+    with pytest.raises(RunError, match=r"export 99.*reads 'qkd_qiskit export 1'"):
         qkd.load_export(copied)
     path.write_text(json.dumps(facts))
     (copied / "isa.qasm").unlink()
@@ -142,7 +142,7 @@ def test_an_occupied_folder_an_unfinished_run_and_a_missing_one_are_refused(run,
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     unfinished = Path(shutil.copytree(run.path, tmp_path / "unfinished"))
     (unfinished / "result.json").unlink()
-    with pytest.raises(RunError, match="has not ended.*--resume"):
+    with pytest.raises(RunError, match=r"has not ended.*--resume"):
         qkd.export_run(RunDirectory(unfinished), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     answer = CliRunner().invoke(main, ["export", str(tmp_path / "nowhere"), "--json"])

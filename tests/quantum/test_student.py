@@ -156,6 +156,8 @@ def test_the_hybrid_student_has_the_papers_size() -> None:
         ({"layers": -1}, "0 or more layers"),
         ({"ansatz": "strongly_entangled"}, "did you mean 'strongly_entangling'"),
         ({"layer": "clasical"}, "did you mean 'classical'"),
+        ({"layer": "frozen", "ansatz": "none"}, "no weights that could be frozen"),
+        ({"layer": "frozen", "kind": "hybrid"}, "hybrid student never has any"),
         ({"encoding": "reuploading", "ansatz": "none"}, "before every layer, and there is none"),
         ({"encoding": "reuploading", "layers": 0}, "before every layer, and there is none"),
         ({"reduction": "lineal"}, "did you mean 'linear'"),

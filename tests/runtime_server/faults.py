@@ -9,6 +9,7 @@ An action is a name, with an argument after a colon where it takes one::
     drop, drop_after         close the connection without an answer, before or after doing it
     reset, reset_after       the same with a TCP reset
     stall, stall:5           hold the request for ever or for seconds, then do it and answer
+    late:3600                accept the job, drop the answer, list it only after so many seconds
     stall_after              do it, then hold the answer for ever
     delay:0.5                the same as stall with an argument
     refuse:2                 reset, and let nobody connect for two seconds
@@ -31,11 +32,11 @@ from fnmatch import fnmatchcase
 ACTIONS = {
     "status", "status_after_accept", "429", "401", "drop", "drop_after", "reset", "reset_after", "stall",
     "stall_after", "delay", "refuse", "cut_body", "html", "empty", "garbage", "nan", "wrong_shape",
-    "fewer_shots", "missing_pub", "unknown_status", "job",
+    "fewer_shots", "missing_pub", "unknown_status", "job", "late",
 }  # fmt: skip
 AFTERWARDS = {
     "status_after_accept", "drop_after", "reset_after", "stall_after", "cut_body", "html", "empty", "garbage", "nan",
-    "wrong_shape", "fewer_shots", "missing_pub", "unknown_status",
+    "wrong_shape", "fewer_shots", "missing_pub", "unknown_status", "late",
 }  # fmt: skip
 
 EVERYTHING: tuple[tuple[str, str, str], ...] = (

@@ -65,6 +65,8 @@ class Job:
     finished: datetime | None = None
     quantum_seconds: float = 0.0
     result: str | None = field(default=None, repr=False)
+    listed_from: datetime | None = None
+    """Before that, `GET /jobs` does not know it."""
     fate: str | None = None
     """What a fault has in store for it: ``error``, ``cancelled`` or ``1305``."""
 

@@ -112,7 +112,9 @@ def job_delete(service: Service, account: Account, request: Request, job_id: str
 
 
 def job_list(service: Service, account: Account, request: Request, _: str) -> Response:
-    jobs = [job for job in service.listing() if wanted(job, request)]
+    now = service.clock.now()
+    listed = [job for job in service.listing() if job.listed_from is None or now >= job.listed_from]
+    jobs = [job for job in listed if wanted(job, request)]
     jobs.sort(key=lambda job: job.number, reverse=request.one("sort") != "ASC")
     limit, offset = int(request.one("limit") or 200), int(request.one("offset") or 0)
     page = [job.body(with_params=False) for job in jobs[offset : offset + limit]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 from collections import Counter
@@ -249,6 +250,8 @@ class RuntimeServer:
         if fault and fault.name != "job" and not fault.comes_after:
             early = misbehave.before(fault, connection, self._stopping)
         response = early or respond(self.service, self.account, request)
+        if fault and fault.name == "late":
+            self.service.hide(json.loads(response.body)["id"], float(fault.argument))
         if fault and fault.comes_after:
             response = misbehave.after(fault, response, connection, self._stopping)
         return response

@@ -75,6 +75,10 @@ class Service:
         self.progress(job)
         return job
 
+    def hide(self, job_id: str, seconds: float) -> None:
+        """Leave a job out of the list for so long."""
+        self.jobs[job_id].listed_from = self.clock.now() + timedelta(seconds=seconds)
+
     def progress(self, job: Job) -> None:
         """Move a job on: out of the queue when its time has come, and to the QPU."""
         with self._lock:

@@ -43,8 +43,12 @@ def describe_device(numbers: dict[str, Any]) -> str:
     """Say in words where the circuit lies and how good that place is."""
     used = [item for item in numbers["qubits"] if item["used"]]
     pairs = [item for item in numbers["couplings"] if item["used"]]
-    said = f"Map of {numbers['device']} with {len(numbers['qubits'])} qubits and {len(numbers['couplings'])} couplings. "
-    said += "The circuit uses qubits " + ", ".join(f"{item['qubit']} ({_percent(item['readout_error'])})" for item in used)
+    said = (
+        f"Map of {numbers['device']} with {len(numbers['qubits'])} qubits and {len(numbers['couplings'])} couplings. "
+    )
+    said += "The circuit uses qubits " + ", ".join(
+        f"{item['qubit']} ({_percent(item['readout_error'])})" for item in used
+    )
     if pairs:
         said += " and couplings " + ", ".join(
             f"{item['qubits'][0]}-{item['qubits'][1]} ({_percent(item['error'])})" for item in pairs

@@ -37,7 +37,7 @@ class Look:
     percent: bool = False
     points: bool = False
     logarithmic: bool = False
-    legend: str = "lower left"
+    legend: Any = "lower left"
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def draw_rows(name: str, words: str, rows: Sequence[Row], *, difference: bool, t
         axes = figure.add_subplot(title=title)
         for place, row in enumerate(rows):
             height = len(rows) - 1 - place
-            for number, mark in enumerate(row.marks):
+            for mark in row.marks:
                 _draw_mark(axes, height + (0.09 if mark.open else -0.13) * (len(row.marks) > 1), mark, difference)
             edge = ("axes fraction", "data")
             axes.annotate(row.label, (0, height), (0, 12), edge, "offset points", fontsize=9, weight="bold")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from qkd_qiskit.report.numbers.intervals import describe_mean
 from qkd_qiskit.report.numbers.records import Record
+from qkd_qiskit.study.statistics import compare_paired
 
 PLAIN = ("none", "ce", "plain", "no teacher", "without", "without teacher")
 """Labels that say that nothing is distilled."""
@@ -152,11 +154,18 @@ def collect_paired(
                 "labels": {name: value for name, value in labels.items() if not _follows(name, axis)},
                 "compared": group[0].labels[axis],
                 **_conditions(group[0]),
-                **describe_mean(list(differences.values())),
+                **describe_paired(list(differences.values())),
                 "by_seed": {str(seed): value for seed, value in differences.items()},
             }
         )
     return {"axis": axis, "reference": reference, "rows": rows}
+
+
+def describe_paired(differences: Sequence[float]) -> dict[str, Any]:
+    """Describe paired differences as a study's own tables do: mean, bootstrap interval, p of the sign-flip test."""
+    found = compare_paired(differences)
+    interval = list(found.mean_interval) if found.mean_interval else None
+    return {"seeds": found.n, "mean": found.mean, "interval": interval, "reason": found.refused or None, "p": found.p}
 
 
 def _pair_key(item: Record, axis: str) -> tuple[Any, ...]:
@@ -205,16 +214,14 @@ def collect_lines(
 
 def measure_area(points: Sequence[Mapping[str, Any]]) -> float:
     """Return the mean of a curve over its range, by trapezoids."""
-    total = sum(
-        (right["x"] - left["x"]) * (right["mean"] + left["mean"]) / 2 for left, right in zip(points, points[1:])
-    )
+    total = sum((right["x"] - left["x"]) * (right["mean"] + left["mean"]) / 2 for left, right in pairwise(points))
     return total / (points[-1]["x"] - points[0]["x"])
 
 
 def find_breaking_point(points: Sequence[Mapping[str, Any]], chance: float) -> float | None:
     """Return where a falling curve is halfway from its first value to chance; `None` if it never is."""
     level = (points[0]["mean"] + chance) / 2
-    for left, right in zip(points, points[1:]):
+    for left, right in pairwise(points):
         if left["mean"] > level >= right["mean"]:
             return left["x"] + (left["mean"] - level) / (left["mean"] - right["mean"]) * (right["x"] - left["x"])
     return None

@@ -47,7 +47,7 @@ def collect_device(chart: dict[str, Any] | None, isa: dict[str, Any] | None) -> 
 
 
 def place_qubits(num_qubits: int, edges: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Place qubits on a plane, `(Q, 2)`, neighbours about 1 apart: in rows if the device has them, else by distances."""
+    """Place qubits on a plane, `(Q, 2)`, neighbours about 1 apart: in rows if there are any, else by distances."""
     places = _place_in_rows(num_qubits, edges)
     return places if places is not None else _place_by_distance(num_qubits, edges)
 
@@ -80,9 +80,9 @@ def _place_in_rows(num_qubits: int, edges: Sequence[tuple[int, int]]) -> np.ndar
     for qubit, (row, column) in row_of.items():
         places[qubit] = column + shifts[row], 2 * row
     for bridge in bridges:
-        row, column = row_of.get(ends[bridge][0], (None, 0)) if ends[bridge] else (None, 0)
-        if row is None:
+        if not ends[bridge] or ends[bridge][0] not in row_of:
             return None
+        row, column = row_of[ends[bridge][0]]
         places[bridge] = column + shifts[row], 2 * row + 1
     return places
 
@@ -98,7 +98,9 @@ def _place_by_distance(num_qubits: int, edges: Sequence[tuple[int, int]]) -> np.
     wanted[~np.isfinite(wanted)] = 2 * np.sqrt(num_qubits)
     centring = np.eye(num_qubits) - 1 / num_qubits
     values, vectors = np.linalg.eigh(-0.5 * centring @ wanted**2 @ centring)
-    places = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0)) if num_qubits > 2 else wanted[:, :1] * [1, 0]
+    places = (
+        vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0)) if num_qubits > 2 else wanted[:, :1] * [1, 0]
+    )
     places = places + np.random.default_rng(0).normal(0, 1e-3, places.shape)
     for _ in range(ROUNDS):
         apart = np.linalg.norm(places[:, None] - places[None], axis=2)

@@ -109,9 +109,7 @@ def name_runs(runs: Sequence[StoredRun]) -> dict[str, dict[str, Any]]:
     flat = {run.name: _settings(run) for run in runs}
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
     differing = [key for key in keys if len({settings.get(key, "") for settings in flat.values()}) > 1]
-    return {
-        name: {LABELS.get(key, key): settings.get(key, "") for key in differing} for name, settings in flat.items()
-    }
+    return {name: {LABELS.get(key, key): settings.get(key, "") for key in differing} for name, settings in flat.items()}
 
 
 def _settings(run: StoredRun) -> dict[str, str]:
@@ -119,7 +117,7 @@ def _settings(run: StoredRun) -> dict[str, str]:
     content["distillation"]["loss"] = None
     if run.settings.loss == "ce":  # then a teacher is there for nobody, and its words say nothing
         content["distillation"], content["teacher"] = {}, {"name": "none"}
-    flat = {"loss": run.settings.loss, **dict(map(tuple, flatten(content)))}
+    flat = {"loss": run.settings.loss, **{row[0]: row[1] for row in flatten(content)}}
     return {key: value for key, value in flat.items() if key not in ("seed", "data.split_seed")}
 
 

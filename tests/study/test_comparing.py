@@ -1,0 +1,122 @@
+"""Tables from outcomes that are written by hand: pairing, dead seeds, pooling, merging."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qkd_qiskit.config import StudySettings
+from qkd_qiskit.exceptions import RunError
+from qkd_qiskit.files import digest_of
+from qkd_qiskit.study.comparing import summarise
+from qkd_qiskit.study.measuring import calibration_error, contraction_and_scatter, cross_entropy
+from qkd_qiskit.study.outcomes import Outcome, load_outcomes, read_outcome, write_outcome
+from qkd_qiskit.study.tables import format_csv, format_markdown
+
+NUMBERS = {
+    "training": "t", "settings": {}, "backend": "aer", "noise_scale": 0.0, "shots": 0, "num_classes": 4, "loss": 0.5,
+    "calibration_error": 0.1, "contraction": 1.0, "scatter": 0.0, "weights": {"head": 3}, "seconds": 1.0,
+    "best_epoch": 2, "versions": {},
+}  # fmt: skip
+
+
+def write(folder: Path, seed: int, correct: int, **labels: Any) -> Path:
+    counts = {"counts": {"correct": correct, "samples": 100}, "validation": {"correct": 9, "samples": 10}}
+    key = digest_of([seed, labels])[:24]
+    return write_outcome(folder, {"key": key, "labels": labels, "seed": seed, "teacher": None, **counts, **NUMBERS})
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path) -> list[Outcome]:
+    for task, better in (("a", 2), ("b", 4)):
+        for seed in range(6):
+            write(tmp_path, seed, 80 + seed, task=task, teacher="none")
+            write(tmp_path, seed, 80 + seed + better if seed else 30, task=task, teacher="lenet")
+    return load_outcomes(tmp_path)
+
+
+def test_cells_count_the_dead_and_drop_none(outcomes: list[Outcome]) -> None:
+    cells = {tuple(cell["labels"].values()): cell for cell in summarise(outcomes, [], StudySettings())["cells"]}
+    dead = cells["a", "lenet"]
+    assert (dead["n"], dead["dead"], dead["dead_seeds"], dead["min"]) == (6, 1, [0], 0.3)
+    shares = np.array([30, 83, 84, 85, 86, 87]) / 100
+    assert (dead["mean"], dead["median"]) == pytest.approx((shares.mean(), np.median(shares)))
+    assert dead["sd"] == pytest.approx(shares.std(ddof=1))
+    assert (dead["correct"], dead["samples"]) == (455, 600)
+    assert cells["b", "none"]["dead"] == 0
+
+
+def test_pairs_are_of_one_seed_and_the_dead_one_is_among_them(outcomes: list[Outcome]) -> None:
+    without = [item for item in outcomes if not (item.seed == 5 and item.labels == {"task": "b", "teacher": "lenet"})]
+    found = summarise(without, [], StudySettings(compare="teacher"))["comparisons"]
+    by_task = {item["labels"]["task"]: item for item in found}
+    assert by_task["a"]["differences"] == pytest.approx([-0.5, 0.02, 0.02, 0.02, 0.02, 0.02])
+    assert (by_task["a"]["dead"], by_task["a"]["dead_against"], by_task["a"]["against"]) == (1, 0, "none")
+    assert by_task["b"]["seeds"] == [0, 1, 2, 3, 4]
+    assert by_task["b"]["unpaired"] == [5]
+    assert [item["holm_p"] >= item["p"] for item in found] == [True, True]
+
+
+def test_pooling_averages_within_a_seed_before_it_compares(outcomes: list[Outcome]) -> None:
+    (item,) = summarise(outcomes, [], StudySettings(compare="teacher", pool=("task",)))["pooled"]
+    assert item["labels"] == {"teacher": "lenet"}
+    assert item["differences"] == pytest.approx([-0.5, 0.03, 0.03, 0.03, 0.03, 0.03])
+    assert item["averaged"] == 2
+
+
+def test_tables_say_what_is_there_and_what_is_refused(outcomes: list[Outcome], tmp_path: Path) -> None:
+    one = [item for item in outcomes if item.seed == 1]
+    text = format_markdown(summarise(one, [], StudySettings(compare="teacher")))
+    assert "| a | lenet | 1 | +2.00 | refused | +2.00 | refused | - | - | 0 (0) |" in text
+    assert "No interval: one seed says nothing" in text
+    rows = list(csv.DictReader(io.StringIO(format_csv(summarise(outcomes, [], StudySettings())))))
+    assert [row["by_seed"].split()[0] for row in rows if row["teacher"] == "lenet"] == ["0:30/100"] * 2
+    assert all(row["dead"] == ("1" if row["teacher"] == "lenet" else "0") for row in rows)
+
+
+def test_folders_of_one_study_merge_by_key(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for seed in (0, 1):
+        write(first, seed, 50, x=1)
+    for seed in (1, 2):
+        write(second, seed, 50, x=1)
+    assert [item.seed for item in load_outcomes(first, second)] != []
+    assert sorted(item.seed for item in load_outcomes(first, second)) == [0, 1, 2]
+    write(second, 1, 51, x=1)
+    with pytest.raises(RunError, match=r"the same unit with other counts .51 and 50 of 100."):
+        load_outcomes(first, second)
+
+
+def test_an_edited_outcome_is_refused_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path, 0, 50, x=1)
+    assert read_outcome(path).accuracy == 0.5
+    content = json.loads(path.read_text())
+    content["counts"]["correct"] = 99
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunError, match=rf"{path.name} was edited or damaged"):
+        load_outcomes(tmp_path)
+
+
+def test_measures_against_their_definitions() -> None:
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(500, 3)), generator.integers(0, 3, 500)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert cross_entropy(logits, labels) == pytest.approx(-np.mean([np.log(row[k]) for row, k in zip(p, labels)]))
+    error = 0.0
+    for b in range(15):
+        inside = [i for i in range(500) if b / 15 < p[i].max() <= (b + 1) / 15]
+        error += abs(sum((p[i].argmax() == labels[i]) - p[i].max() for i in inside)) / 500
+    assert calibration_error(logits, labels) == pytest.approx(error)
+    ideal = generator.normal(size=(40, 5))
+    noise = generator.normal(size=(40, 5)) * 0.1
+    slope, scatter = contraction_and_scatter(0.6 * ideal + noise, ideal)
+    fitted = np.linalg.lstsq(ideal.reshape(-1, 1), (0.6 * ideal + noise).ravel(), rcond=None)
+    assert slope == pytest.approx(fitted[0][0])
+    assert scatter == pytest.approx(np.sqrt(fitted[1][0] / 200))
+    assert contraction_and_scatter(noise, np.zeros((40, 5))) == (None, None)

@@ -43,13 +43,21 @@ def _where_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_where_options
 @click.option("--mode", type=click.Choice(["auto", "session", "batch", "job"]), help="How a device is used.  [auto]")
+@click.option("--recalibrate", type=int, help="Measure so many training images first, fit the head anew.  [0]")
 @click.option("--yes", is_flag=True, help="Pay without being asked, up to --max-qpu-seconds.")
 @click.option("--dry-run", is_flag=True, help="Say the price and submit nothing.")
 @click.option("--no-wait", is_flag=True, help="Return after submission; `jobs resume` fetches the results.")
 @click.option("--retry-failed", is_flag=True, help="Submit units again whose jobs failed.")
 @shared_options
 def evaluate(
-    yes: bool, dry_run: bool, no_wait: bool, retry_failed: bool, mode: str | None, as_json: bool, **options: Any
+    yes: bool,
+    dry_run: bool,
+    no_wait: bool,
+    retry_failed: bool,
+    mode: str | None,
+    recalibrate: int | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Evaluate a trained student (RUN, or the latest) on a simulator, a fake device or an IBM device.
 
@@ -57,7 +65,9 @@ def evaluate(
     or a closed laptop costs nothing: run the same command again, or `qkd-qiskit jobs resume --all`.
     """
     spending = {"confirmed": yes, "dry_run": dry_run, "wait": not no_wait, "retry_failed": retry_failed}
-    show_evaluation(_evaluate(options, {"mode": mode} if mode else {}, spending, as_json), as_json)
+    asked = {"mode": mode, "recalibrate": recalibrate}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    show_evaluation(_evaluate(options, changes, spending, as_json), as_json)
 
 
 @click.command()
@@ -148,6 +158,16 @@ def _show_pending(result: dict[str, Any]) -> None:
         click.echo("fetch the results with `qkd-qiskit jobs resume --all`")
 
 
+def _tell_work(result: dict[str, Any]) -> str:
+    """Say what the executions are made of."""
+    if not result["shots"]:
+        return " (exact)"
+    samples, shots = result["samples"], result["shots"]
+    more = result["circuit_executions"] - samples * shots
+    rest = f", and {more:,} for mitigation or a new head" if more else ""
+    return f" ({samples} samples x {shots} shots{rest})"
+
+
 def show_evaluation(result: dict[str, Any], as_json: bool) -> None:
     """Print an evaluation's result, or where it stands if it has none yet."""
     if as_json:
@@ -168,12 +188,14 @@ def show_evaluation(result: dict[str, Any], as_json: bool) -> None:
         "agreement": f"{percent(result['agreement'], [counts['agreeing'], total])} classified alike",
         "circuit": f"depth {isa['depth']}, {isa['two_qubit_gates']} two-qubit gates, qubits {isa['measured_qubits']}",
         "work": f"{result['pubs']} PUB, {result['circuit_executions']:,} circuit executions"
-        + (f" ({total} samples x {result['shots']} shots)" if result["shots"] else " (exact)"),
+        + _tell_work(result),
     }
     if result["qpu_seconds_estimated"] is not None:
         facts["QPU seconds"] = f"about {result['qpu_seconds_estimated']:.0f} on hardware" + (
             "" if result["qpu_seconds_charged"] is None else f", {result['qpu_seconds_charged']:.0f} charged"
         )
+    if "recalibrated" in result:
+        facts["head"] = f"fitted anew to {result['recalibrated']['images']} training images measured there"
     if result["job_ids"]:
         facts["jobs"] = ", ".join(result["job_ids"])
     if result.get("sentinels"):

@@ -11,6 +11,9 @@ from qkd_qiskit.config.sections import LARGEST_SEED, MOST_SHOTS, Section
 Flip = Annotated[float, Field(ge=0, lt=0.5)]
 """Probability of reading a bit wrongly."""
 
+NoisePart = Literal["gates", "relaxation", "readout"]
+"""Part of a device's noise: see `qkd_qiskit.execution.noise.device_noise`."""
+
 
 class NoiseSettings(Section):
     """A noise model by numbers; see `qkd_qiskit.execution.noise.NoiseNumbers`."""
@@ -22,6 +25,8 @@ class NoiseSettings(Section):
     t2_us: float = Field(default=0.0, ge=0)
     gate_time_1q_ns: float = Field(default=60.0, gt=0)
     gate_time_2q_ns: float = Field(default=660.0, gt=0)
+    over_rotation_1q: float = 0.0
+    over_rotation_2q: float = 0.0
 
     @model_validator(mode="after")
     def _check_times(self) -> NoiseSettings:
@@ -35,8 +40,10 @@ class NoiseSettings(Section):
 class MitigationSettings(Section):
     """Error suppression and mitigation; what is not given is up to `resilience_level`.
 
+    Simulators offer `readout` and `zne` (`qkd_qiskit.execution.simulated_mitigation`), the service all of it.
+
     Attributes:
-        readout: learn readout errors and divide them out (TREX).
+        readout: learn readout errors and divide them out (TREX; on simulators, two calibration circuits).
         measure_twirling: randomise measurements.
         gate_twirling: randomise two-qubit gates.
         dynamical_decoupling: pulses on idle qubits, `XX`, `XpXm` or `XY4`; none if empty.
@@ -72,11 +79,14 @@ class BackendSettings(Section):
         description: one line for `qkd-qiskit backends`.
         device: the device whose circuit and calibration are used (`fake_brisbane`, `ibm_brisbane`); none if empty.
         noise: for `aer`, a fake device's name or a table of numbers; no noise if empty.
-        noise_scale: multiplies error rates and divides T1 and T2.
+        noise_scale: multiplies error rates and angles, divides T1 and T2.
+        noise_parts: for a device's noise, the parts that are kept: `gates`, `relaxation`, `readout`.
         shots: measurements a sample; 0 is exact (simulators only).
+        recalibrate: before an evaluation, measure so many training images here and fit the student's head anew to their
+            expectation values (simulators only); 0 for not at all.
         mode: `auto`, `session`, `batch` or `job` (`ibm` only).
         resilience_level: of Runtime's Estimator, 0 to 2 (`ibm` only).
-        mitigation: of Runtime's Estimator, in more detail (`ibm` only).
+        mitigation: of errors, in more detail; simulators take a part of it.
         sentinels: samples that are measured again at the end, so that drift shows; at most one for 20 samples, 0 for
             none (`ibm` only).
         max_qpu_seconds: QPU seconds that an evaluation may cost, all its jobs together (`ibm` only).
@@ -95,7 +105,9 @@ class BackendSettings(Section):
     device: str = ""
     noise: str | NoiseSettings = ""
     noise_scale: float = Field(default=1.0, ge=0, le=1000)
+    noise_parts: tuple[NoisePart, ...] = ("gates", "relaxation", "readout")
     shots: int = Field(default=0, ge=0, le=MOST_SHOTS)
+    recalibrate: int = Field(default=0, ge=0)
     mode: Literal["auto", "session", "batch", "job"] = "auto"
     resilience_level: Literal[0, 1, 2] = 0
     mitigation: MitigationSettings = MitigationSettings()
@@ -111,6 +123,18 @@ class BackendSettings(Section):
 
     @model_validator(mode="after")
     def _check_noise(self) -> BackendSettings:
+        if self.kind == "ibm" and self.recalibrate:
+            raise ValueError(
+                "recalibrate measures training images as well, and is not offered on hardware yet, where they would be "
+                "paid; leave it out, or recalibrate on the device's snapshot, --backend fake_..."
+            )
         if self.kind == "aer" and not self.noise and self.noise_scale != 1:
             raise ValueError("noise_scale has nothing to scale; give noise as well, or --backend aer_noisy")
+        if self.noise_parts != BackendSettings.model_fields["noise_parts"].default and not (
+            self.kind == "fake" or (self.kind == "aer" and isinstance(self.noise, str) and self.noise)
+        ):
+            raise ValueError(
+                "noise_parts takes a simulated device's noise apart, and this backend has none; give --backend "
+                "aer_noisy or a fake_*. A noise table of numbers has its parts apart already"
+            )
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -124,6 +124,8 @@ class DistillationSettings(Section):
         gamma: third weight, of `dist` and `rkd`.
         smoothing: of `label_smoothing`: share of the labels' probability that is spread over all classes.
         temperature_end: temperature of the last step, approached geometrically; it does not change if not given.
+        twin: weight, below 1, of a second teacher: the same student, distilled without noise with the same settings and
+            seed. The two teachers' soft labels are mixed.
     """
 
     loss: str | None = None
@@ -133,6 +135,7 @@ class DistillationSettings(Section):
     gamma: float | None = Field(default=None, ge=0)
     smoothing: float | None = Field(default=None, ge=0, lt=1)
     temperature_end: float | None = Field(default=None, gt=0)
+    twin: float = Field(default=0.0, ge=0, lt=1)
 
 
 class TrainingSettings(Section):
@@ -149,6 +152,12 @@ class TrainingSettings(Section):
         device: torch device of student and exact engine: `cpu`, `cuda` or `cuda:1`.
         threads: of torch; they decide how sums are rounded. On small students one is also the fastest.
         probe: samples of the first batch that are checked against Aer before training starts.
+        noise_scales: multiples of the backend's `noise_scale`, one of which is drawn at each step; validation is at the
+            backend's own. Always that one if empty.
+        injection: standard deviation of Gaussian noise on the expectation values, in training only.
+        angle_injection: the same on the encoding's angles, in radians.
+        recalibrate: fit the head anew, at the end, to the noisy expectation values of so many training images; 0 for
+            not at all.
     """
 
     epochs: int = Field(default=60, ge=1)
@@ -161,6 +170,10 @@ class TrainingSettings(Section):
     device: str = "cpu"
     threads: int = Field(default=1, ge=1, le=256)
     probe: int = Field(default=4, ge=1)
+    noise_scales: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = ()
+    injection: float = Field(default=0.0, ge=0)
+    angle_injection: float = Field(default=0.0, ge=0)
+    recalibrate: int = Field(default=0, ge=0)
 
 
 class Settings(Section):
@@ -192,7 +205,7 @@ class Settings(Section):
     @property
     def constants(self) -> dict[str, float]:
         """The constants that are given, and what this kind of student wants in place of its loss's own."""
-        given = self.distillation.model_dump(exclude={"loss"}, exclude_none=True)
+        given = self.distillation.model_dump(exclude={"loss", "twin"}, exclude_none=True)
         return {**STUDENT_CONSTANTS.get((self.student.kind, self.loss), {}), **given}
 
     @property

@@ -34,14 +34,19 @@ class Place:
     target: Target | None
     backend: BackendV2 | None = None
 
-    def noise(self, physical_qubits: Sequence[int]) -> NoiseModel | None:
-        """Make the noise model of some qubits, re-indexed in that order; `None` without noise."""
-        noise = self.settings.noise
+    def noise(self, physical_qubits: Sequence[int], *, times: float = 1.0) -> NoiseModel | None:
+        """Make the noise model of some qubits, re-indexed in that order; `None` without noise.
+
+        Args:
+            physical_qubits: the device's qubits.
+            times: multiplies the settings' `noise_scale`.
+        """
+        noise, scale = self.settings.noise, times * self.settings.noise_scale
         if isinstance(noise, NoiseSettings):
-            return numbers_noise(NoiseNumbers(**noise.model_dump()), scale=self.settings.noise_scale)
+            return numbers_noise(NoiseNumbers(**noise.model_dump()), scale=scale)
         if self.target is None:
             return None
-        return device_noise(self.target, physical_qubits, scale=self.settings.noise_scale)
+        return device_noise(self.target, physical_qubits, scale=scale, parts=self.settings.noise_parts)
 
     def compile(self, logical: StudentCircuit) -> CompiledCircuit:
         """Compile a circuit for this place.

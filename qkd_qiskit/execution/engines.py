@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from qiskit_aer.noise import NoiseModel
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
+from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.aer import AerEstimator
 from qkd_qiskit.execution.parameter_shift import BatchedParameterShift
 from qkd_qiskit.quantum.circuit import StudentCircuit
@@ -16,7 +17,13 @@ from qkd_qiskit.quantum.student import QuantumLayer
 from qkd_qiskit.suggestions import choose
 
 
-def build_quantum_layer(engine: str, noise_model: NoiseModel | None, *, device: str = "cpu") -> QuantumLayer:
+def build_quantum_layer(
+    engine: str,
+    noise_model: NoiseModel | None,
+    *,
+    device: str = "cpu",
+    drawn: Sequence[NoiseModel | None] = (),
+) -> QuantumLayer:
     """Return a function that joins a circuit to torch.
 
     Args:
@@ -24,15 +31,26 @@ def build_quantum_layer(engine: str, noise_model: NoiseModel | None, *, device: 
             `aer` (Aer's simulators with the parameter-shift rule).
         noise_model: noise on the circuit's own qubits; ideal if `None`.
         device: torch device of the `exact` engine; Aer computes on the CPU.
+        drawn: noise models one of which is drawn at each step of training (`exact` only); none to keep `noise_model`.
 
     Raises:
-        ConfigurationError: the engine is unknown.
+        ConfigurationError: the engine is unknown, or can't draw.
     """
     build = choose("engine", engine, ENGINES)
+    if drawn:
+        if engine != "exact":
+            raise ConfigurationError("training.noise_scales needs the exact engine; leave --engine out")
+        return lambda circuit, weights: _exact(circuit, weights, noise_model, device, drawn)
     return lambda circuit, weights: build(circuit, weights, noise_model, device)
 
 
-def _exact(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel | None, device: str) -> TorchConnector:
+def _exact(
+    circuit: StudentCircuit,
+    weights: np.ndarray,
+    noise_model: NoiseModel | None,
+    device: str,
+    drawn: Sequence[NoiseModel | None] = (),
+) -> TorchConnector:
     import torch
 
     from qkd_qiskit.exact import ExactConnector, ExactEstimator, ExactEstimatorGradient
@@ -47,6 +65,12 @@ def _exact(circuit: StudentCircuit, weights: np.ndarray, noise_model: NoiseModel
         input_gradients=True,
         default_precision=0.0,
     )
+    if drawn:
+        from qkd_qiskit.execution.training_noise import DrawnNoiseConnector
+
+        return DrawnNoiseConnector(
+            qnn, weights, noise_model=noise_model, device=device, dtype=torch.float64, drawn=drawn
+        )
     return ExactConnector(qnn, weights, noise_model=noise_model, device=device, dtype=torch.float64)
 
 

@@ -92,12 +92,17 @@ def check_mitigation(settings: BackendSettings) -> None:
             "leave that out, or give --resilience 0"
         )
     if uses_zne(settings):
-        _check_factors(wanted.zne_factors, wanted.zne_extrapolator)
+        check_factors(wanted.zne_factors, wanted.zne_extrapolator)
     elif wanted.zne_factors != MitigationSettings().zne_factors:
         raise ConfigurationError("mitigation.zne_factors has no effect without --zne")
 
 
-def _check_factors(factors: tuple[float, ...], extrapolator: str) -> None:
+def check_factors(factors: tuple[float, ...], extrapolator: str) -> None:
+    """Refuse noise levels that an extrapolator can't work with.
+
+    Raises:
+        ConfigurationError: there are too few different ones, or one is below 1.
+    """
     degree = extrapolator.rpartition("_")[2]
     needed = {"linear": 2, "exponential": 2, "double_exponential": 4}.get(extrapolator, 2)
     if degree.isdigit():

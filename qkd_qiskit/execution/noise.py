@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from types import SimpleNamespace
 
+import numpy as np
+from qiskit.circuit.library import RXGate, RZXGate
 from qiskit.transpiler import InstructionProperties, QubitProperties, Target
-from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError, depolarizing_error, thermal_relaxation_error
+from qiskit_aer.noise import (
+    NoiseModel,
+    QuantumError,
+    ReadoutError,
+    coherent_unitary_error,
+    depolarizing_error,
+    thermal_relaxation_error,
+)
 
 GENERIC_BASIS = ("rz", "sx", "x", "cx")
 """Gates a circuit is compiled to under a noise model made from numbers; `rz` is virtual and has no noise."""
+
+DEVICE_PARTS = ("gates", "relaxation", "readout")
+"""Parts of a device's noise; see `device_noise`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +38,8 @@ class NoiseNumbers:
         t2_us: dephasing time in microseconds, at most `2 t1_us`; 0 means equal to `t1_us`.
         gate_time_1q_ns: duration of `sx` and `x` in nanoseconds.
         gate_time_2q_ns: duration of `cx` in nanoseconds.
+        over_rotation_1q: a coherent error: `RX` by this many radians after each `sx` and `x`.
+        over_rotation_2q: the same after each `cx`: `RZX` by this many radians, `Z` on the control.
     """
 
     depolarizing_1q: float = 0.0
@@ -34,9 +49,13 @@ class NoiseNumbers:
     t2_us: float = 0.0
     gate_time_1q_ns: float = 60.0
     gate_time_2q_ns: float = 660.0
+    over_rotation_1q: float = 0.0
+    over_rotation_2q: float = 0.0
 
 
-def device_noise(target: Target, qubits: Sequence[int], *, scale: float = 1.0) -> NoiseModel | None:
+def device_noise(
+    target: Target, qubits: Sequence[int], *, scale: float = 1.0, parts: Sequence[str] = DEVICE_PARTS
+) -> NoiseModel | None:
     """Make the noise model of some qubits of a device, re-indexed to 0, 1, ... in the order given.
 
     Cutting the target first and asking Aer for its noise then gives the same errors as `NoiseModel.from_backend` of the
@@ -46,12 +65,20 @@ def device_noise(target: Target, qubits: Sequence[int], *, scale: float = 1.0) -
         target: the device's calibrated target.
         qubits: physical qubits to keep.
         scale: multiplies gate and readout errors and divides T1 and T2; 0 returns `None` (no noise).
+        parts: of `DEVICE_PARTS`. `relaxation` is what T1, T2 and the gate's duration give; `gates` depolarizes by what
+            relaxation leaves of the calibrated error, or by all of it where relaxation is left out; `readout` is the
+            measurement's confusion matrices. None of them returns `None` (no noise).
     """
-    if scale == 0:
+    if scale == 0 or not parts:
         return None
     cut = crop_target(target, qubits, scale=scale)
     backend = SimpleNamespace(version=2, target=cut, operation_names=list(cut.operation_names), dt=cut.dt)
-    model = NoiseModel.from_backend(backend)
+    model = NoiseModel.from_backend(
+        backend,
+        gate_error="gates" in parts,
+        readout_error="readout" in parts,
+        thermal_relaxation="relaxation" in parts,
+    )
     model._custom_noise_passes.clear()  # relaxation during Delay instructions; a student has none
     return model
 
@@ -81,14 +108,14 @@ def numbers_noise(numbers: NoiseNumbers, *, scale: float = 1.0) -> NoiseModel | 
     """Make a uniform noise model on the gates of `GENERIC_BASIS`.
 
     Args:
-        numbers: probabilities and times.
-        scale: multiplies probabilities and divides times; 0 returns `None` (no noise).
+        numbers: probabilities, times and angles.
+        scale: multiplies probabilities and angles, divides times; 0 returns `None` (no noise).
     """
     if scale == 0:
         return None
     model = NoiseModel(basis_gates=list(GENERIC_BASIS))
-    single = _gate_error(numbers, numbers.depolarizing_1q, numbers.gate_time_1q_ns, 1, scale)
-    double = _gate_error(numbers, numbers.depolarizing_2q, numbers.gate_time_2q_ns, 2, scale)
+    single = _gate_error(numbers, 1, scale)
+    double = _gate_error(numbers, 2, scale)
     if single is not None:
         model.add_all_qubit_quantum_error(single, ["sx", "x"])
     if double is not None:
@@ -100,19 +127,27 @@ def numbers_noise(numbers: NoiseNumbers, *, scale: float = 1.0) -> NoiseModel | 
     return model
 
 
-def _gate_error(
-    numbers: NoiseNumbers, depolarizing: float, time_ns: float, num_qubits: int, scale: float
-) -> QuantumError | None:
-    """Depolarizing, then relaxation for the gate's duration; `None` where both are off."""
-    error = depolarizing_error(min(1.0, scale * depolarizing), num_qubits) if depolarizing else None
+def _gate_error(numbers: NoiseNumbers, num_qubits: int, scale: float) -> QuantumError | None:
+    """Over-rotation, then depolarizing, then relaxation for the gate's duration; `None` where all are off."""
+    single = num_qubits == 1
+    depolarizing = numbers.depolarizing_1q if single else numbers.depolarizing_2q
+    angle = scale * (numbers.over_rotation_1q if single else numbers.over_rotation_2q)
+    errors = []
+    if angle:
+        errors.append(coherent_unitary_error(np.asarray((RXGate if single else RZXGate)(angle).to_matrix())))
+    if depolarizing:
+        errors.append(depolarizing_error(min(1.0, scale * depolarizing), num_qubits))
     if numbers.t1_us:
-        t1 = numbers.t1_us * 1e3 / scale
-        t2 = min((numbers.t2_us or numbers.t1_us) * 1e3 / scale, 2 * t1)
-        relaxation = thermal_relaxation_error(t1, t2, time_ns)
-        for _ in range(num_qubits - 1):
-            relaxation = relaxation.expand(thermal_relaxation_error(t1, t2, time_ns))
-        error = relaxation if error is None else error.compose(relaxation)
-    return error
+        errors.append(_relaxation(numbers, num_qubits, scale))
+    return reduce(QuantumError.compose, errors) if errors else None
+
+
+def _relaxation(numbers: NoiseNumbers, num_qubits: int, scale: float) -> QuantumError:
+    t1 = numbers.t1_us * 1e3 / scale
+    t2 = min((numbers.t2_us or numbers.t1_us) * 1e3 / scale, 2 * t1)
+    time_ns = numbers.gate_time_1q_ns if num_qubits == 1 else numbers.gate_time_2q_ns
+    single = thermal_relaxation_error(t1, t2, time_ns)
+    return reduce(QuantumError.expand, [single] * num_qubits)
 
 
 def _scale_qubit(properties: QubitProperties, scale: float) -> QubitProperties:

@@ -15,7 +15,8 @@ from qkd_qiskit.files import digest_of
 
 IRRELEVANT = {
     "name", "description", "mode", "max_qpu_seconds", "wait_hours", "executions_per_job", "settle_seconds",
-    "outage_seconds", "layouts", "optimization_level", "transpile_seed", "noise", "noise_scale", "kind", "sentinels",
+    "outage_seconds", "layouts", "optimization_level", "transpile_seed", "noise", "noise_scale", "noise_parts",
+    "recalibrate", "kind", "sentinels",
 }  # fmt: skip
 """Settings of a backend that don't change what a given circuit measures there."""
 

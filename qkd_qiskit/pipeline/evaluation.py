@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import save_file
+from torch import nn
 
-from qkd_qiskit.classical.images import Images
+from qkd_qiskit.classical.images import Dataset, Images
 from qkd_qiskit.config import BackendSettings, validate
 from qkd_qiskit.distillation.checkpoints import digest_weights
 from qkd_qiskit.exceptions import BackendError, ConfigurationError
@@ -22,12 +25,15 @@ from qkd_qiskit.execution.compilation import CompiledCircuit, digest_circuit
 from qkd_qiskit.execution.cost import circuit_duration, estimate_qpu_seconds
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.execution.profiles import resolve_backend
+from qkd_qiskit.execution.simulated_mitigation import check_simulated_mitigation, evaluate_mitigated, is_mitigated
 from qkd_qiskit.files import read_json, write_atomically, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.hardware import HardwareEvaluation, name_evaluation
 from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.pipeline.outcomes import Evaluation, Measured
 from qkd_qiskit.pipeline.placing import PlacedStudent
+from qkd_qiskit.pipeline.recalibrating import recalibrate
+from qkd_qiskit.pipeline.sampling import select_rows
 from qkd_qiskit.pipeline.spending import Collected, Pending, Spending
 from qkd_qiskit.runs import CHART, RunDirectory
 
@@ -35,6 +41,10 @@ UNESSENTIAL = {
     "description", "wait_hours", "mode", "max_qpu_seconds", "executions_per_job", "settle_seconds", "outage_seconds",
 }  # fmt: skip
 """Settings of a backend that do not change an evaluation's answer."""
+
+
+NEWER = {name: BackendSettings.model_fields[name].default for name in ("noise_parts", "recalibrate")}
+"""Settings that came later: left out at their defaults, so that evaluations from before are still found."""
 
 
 def evaluate(
@@ -46,6 +56,7 @@ def evaluate(
     seed: int = 0,
     listener: Listener | None = None,
     spending: Spending | None = None,
+    dataset: Dataset | None = None,
 ) -> Evaluation:
     """Evaluate a student on a backend.
 
@@ -57,9 +68,11 @@ def evaluate(
         seed: decides simulated counts.
         listener: follows along.
         spending: what may be paid on hardware; nothing if `None`.
+        dataset: its training images recalibrate the head, where the backend's `recalibrate` asks for it.
 
     Raises:
-        ConfigurationError: the backend is unknown, hardware is asked for exact values, or this is a classical control.
+        ConfigurationError: the backend is unknown, hardware is asked for exact values, this is a classical control, or
+            there are no images to recalibrate with.
         BudgetError: the price was not confirmed, or is above what is allowed.
         BackendError: the backend can't be reached, or the job failed.
     """
@@ -74,16 +87,19 @@ def evaluate(
         if isinstance(outcome, Pending):
             raise ConfigurationError("dry_run and wait=False need a run directory; use evaluate_run")
         return conclude(placed, outcome.compiled, settings, images, values, _measured(outcome))
+    if settings.recalibrate and dataset is None:
+        raise ConfigurationError("backend.recalibrate needs training images; give evaluate(..., dataset=dataset)")
     place, compiled = _open_simulator(settings, placed, listener)
     measured = measure_on_simulator(place, compiled, values, seed, listener)
-    return conclude(placed, compiled, settings, images, values, measured)
+    head, measured = _recalibrate(placed, dataset, place, compiled, measured, listener)
+    return conclude(placed, compiled, settings, images, values, measured, head)
 
 
 def resolve_shots(settings: BackendSettings, shots: int | None) -> BackendSettings:
     """Lay the user's number of shots over the backend's own.
 
     Raises:
-        ConfigurationError: fewer than one, or none on hardware.
+        ConfigurationError: fewer than one, none on hardware, or mitigation that a simulator hasn't.
     """
     if shots is not None and shots < 1:
         raise ConfigurationError(
@@ -91,7 +107,9 @@ def resolve_shots(settings: BackendSettings, shots: int | None) -> BackendSettin
         )
     if shots is not None:
         settings = validate(BackendSettings, {**settings.model_dump(), "shots": shots}, "--shots")
-    if settings.kind == "ibm" and not settings.shots:
+    if settings.kind != "ibm":
+        check_simulated_mitigation(settings)
+    elif not settings.shots:
         raise ConfigurationError(f"{settings.name} can't give exact values; give --shots 1024, say")
     return settings
 
@@ -112,16 +130,47 @@ def _open_simulator(
 def measure_on_simulator(
     place: Place, compiled: CompiledCircuit, parameter_values: np.ndarray, seed: int, listener: Listener
 ) -> Measured:
-    """Run on Aer, with the place's noise, exactly or counting."""
-    values, errors = evaluate_on_aer(
-        compiled.cropped,
-        parameter_values,
-        noise_model=place.noise(compiled.physical_qubits),
-        shots=place.settings.shots or None,
-        seed=seed,
-        report=lambda done, total: listener.progress(f"evaluating on {place.settings.name}", done, total),
-    )
-    return Measured(values, errors)
+    """Run on Aer, with the place's noise and mitigation, exactly or counting."""
+    settings = place.settings
+    how: dict[str, Any] = {
+        "noise_model": place.noise(compiled.physical_qubits),
+        "shots": settings.shots or None,
+        "seed": seed,
+        "report": lambda done, total: listener.progress(f"evaluating on {settings.name}", done, total),
+    }
+    if is_mitigated(settings):
+        mitigated = evaluate_mitigated(compiled.cropped, parameter_values, settings.mitigation, **how)
+        facts = {"mitigation": {"readout": bool(settings.mitigation.readout), "zne_factors": list(mitigated.factors)}}
+        return Measured(mitigated.values, mitigated.errors, facts=facts, executions=mitigated.executions)
+    return Measured(*evaluate_on_aer(compiled.cropped, parameter_values, **how))
+
+
+def _recalibrate(
+    placed: PlacedStudent,
+    dataset: Dataset | None,
+    place: Place,
+    compiled: CompiledCircuit,
+    measured: Measured,
+    listener: Listener,
+) -> tuple[nn.Module | None, Measured]:
+    """Fit the head anew if it is asked for; what that takes is added to what was measured."""
+    count = place.settings.recalibrate
+    if not count or dataset is None:
+        return None, measured
+    spent = []
+
+    def measure(parameter_values: np.ndarray, seed: int) -> np.ndarray:
+        found = measure_on_simulator(place, compiled, parameter_values, seed, listener)
+        spent.append(_executions(found, place))
+        return found.values
+
+    head = recalibrate(placed, dataset, count, measure)
+    facts = {**measured.facts, "recalibrated": {"images": count, "executions": sum(spent)}}
+    return head, replace(measured, executions=_executions(measured, place) + sum(spent), facts=facts)
+
+
+def _executions(measured: Measured, place: Place) -> int:
+    return measured.executions or len(measured.values) * (place.settings.shots or 1)
 
 
 def _measured(collected: Collected) -> Measured:
@@ -154,13 +203,14 @@ def conclude(
     images: Images,
     parameter_values: np.ndarray,
     measured: Measured,
+    head: nn.Module | None = None,
 ) -> Evaluation:
-    """Apply the head to measured and to exact noiseless expectation values."""
+    """Apply the head (one fitted anew, to measured values) to measured and to exact noiseless expectation values."""
     ideal, _ = evaluate_on_aer(placed.logical, parameter_values)
     return Evaluation(
         measured=measured,
         noiseless_values=ideal,
-        logits=placed.student.classify(measured.values),
+        logits=placed.student.classify(measured.values, head),
         noiseless_logits=placed.student.classify(ideal),
         labels=images.labels.numpy(),
         compiled=compiled,
@@ -183,12 +233,7 @@ def select_samples(images: Images, samples: int | None, *, seed: int = 0) -> Ima
         return images
     if not 1 <= samples <= len(images):
         raise ConfigurationError(f"--samples {samples}: there are {len(images)} test images; give 1 to {len(images)}")
-    generator, labels = np.random.default_rng(seed), images.labels.numpy()
-    position, order = np.empty(len(images)), generator.permutation(len(images))
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        position[members] = np.arange(len(members)) + generator.random()
-    return images.take(np.sort(np.argsort(position)[:samples]).tolist())
+    return images.take(select_rows(images.labels.numpy(), samples, seed=seed))
 
 
 def evaluate_run(
@@ -240,7 +285,10 @@ def evaluate_run(
         if settings.kind != "ibm":
             place, compiled = _open_simulator(settings, placed, listener)
             measured = measure_on_simulator(place, compiled, values, placed.seed, listener)
-            evaluation = conclude(placed, compiled, settings, images, values, measured)
+            head, measured = _recalibrate(placed, dataset, place, compiled, measured, listener)
+            evaluation = conclude(placed, compiled, settings, images, values, measured, head)
+            if head is not None:
+                _keep_head(folder, head)
             calibration = place.calibration(compiled.physical_qubits)
             return _keep(run, folder, place, evaluation, calibration, time.perf_counter() - began)
         request = {"run": str(run.path.resolve()), "backend": backend.model_dump(), "samples": samples, "shots": shots}
@@ -252,6 +300,11 @@ def evaluate_run(
             raise BackendError(_keep_partial(folder, placed, images, outcome))
         evaluation = conclude(placed, outcome.compiled, settings, images, values, _measured(outcome))
         return _keep(run, folder, outcome.place, evaluation, outcome.calibration, time.perf_counter() - began)
+
+
+def _keep_head(folder: Path, head: nn.Module) -> None:
+    weights = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
+    write_atomically(folder / "head.safetensors", lambda aside: save_file(weights, aside))
 
 
 def _describe_pending(run: RunDirectory, folder: Path, pending: Pending) -> dict[str, Any]:
@@ -294,6 +347,7 @@ def _keep_partial(folder: Path, placed: PlacedStudent, images: Images, collected
 def _identify(placed: PlacedStudent, settings: BackendSettings, images: Images) -> dict[str, Any]:
     """Collect what changes the answer. A simulator's version does; a device is not paid again for an update."""
     content = settings.model_dump(mode="json", exclude=UNESSENTIAL)
+    content = {key: value for key, value in content.items() if key not in NEWER or getattr(settings, key) != NEWER[key]}
     simulators = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime") if settings.kind != "ibm" else ()
     return {
         "backend": content,

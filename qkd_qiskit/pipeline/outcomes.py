@@ -21,7 +21,8 @@ class Measured:
         job_ids: of the service's jobs; empty on simulators.
         qpu_seconds: charged; `None` where nothing is.
         mode: `session`, `batch`, `job`, or `local`.
-        facts: about a paid evaluation: its price, its calibration before and after.
+        facts: of a paid evaluation, its price and its calibrations; of a mitigated one, what was done.
+        executions: circuits that were run; shots (or 1) a sample if `None`.
     """
 
     values: np.ndarray
@@ -30,6 +31,7 @@ class Measured:
     qpu_seconds: float | None = None
     mode: str = "local"
     facts: dict[str, Any] = field(default_factory=dict)
+    executions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Evaluation:
             "samples": total,
             "shots": self.shots,
             "pubs": max(1, len(self.measured.job_ids)),
-            "circuit_executions": total * self.shots if self.shots else total,
+            "circuit_executions": self.measured.executions or total * (self.shots or 1),
             "job_ids": list(self.measured.job_ids),
             "mode": self.measured.mode,
             "qpu_seconds_charged": self.measured.qpu_seconds,

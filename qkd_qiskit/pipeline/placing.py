@@ -13,7 +13,7 @@ from qkd_qiskit.classical.datasets import DATASETS
 from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.classical.reduction import REDUCTIONS, fit_reduction
 from qkd_qiskit.classical.teachers import check_stop, find_teacher
-from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, validate
+from qkd_qiskit.config import BackendSettings, Settings, StudentSettings, TrainingSettings, validate
 from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import SCHEDULES, device_of
 from qkd_qiskit.exceptions import BackendError, ConfigurationError
@@ -22,6 +22,8 @@ from qkd_qiskit.execution.compilation import CompiledCircuit
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.execution.engines import build_quantum_layer
 from qkd_qiskit.execution.profiles import resolve_backend
+from qkd_qiskit.execution.simulated_mitigation import is_mitigated
+from qkd_qiskit.execution.training_noise import inject_noise
 from qkd_qiskit.quantum import student as students
 from qkd_qiskit.quantum.ansatz import ANSAETZE
 from qkd_qiskit.quantum.circuit import StudentCircuit
@@ -88,6 +90,7 @@ def build_student(
     engine: str = "exact",
     device: str = "cpu",
     seed: int = 0,
+    training: TrainingSettings | None = None,
     **student: Any,
 ) -> PlacedStudent:
     """Build a quantum student for a data set and compile its circuit for a backend.
@@ -98,6 +101,7 @@ def build_student(
         engine: `exact` or `aer`: what evaluates circuit and gradient in training.
         device: torch device of student and exact engine.
         seed: decides the initial weights.
+        training: its `noise_scales`, `injection` and `angle_injection` are noise that there is in training only.
         **student: settings such as `qubits=4, layers=2, encoding="amplitude"`; see `StudentSettings`.
 
     Raises:
@@ -111,9 +115,8 @@ def build_student(
     logical = blueprint.build_circuit()
     place = open_training_place(resolved, settings.qubits)
     compiled = None if settings.layer == "classical" else place.compile(logical)
-    placed = place_student(
-        blueprint, logical, compiled, place, dataset.classes, engine=engine, device=device, seed=seed
-    )
+    how: dict[str, Any] = {"engine": engine, "device": device, "seed": seed, "training": training}
+    placed = place_student(blueprint, logical, compiled, place, dataset.classes, **how)
     fit_reduction(placed.student.features, dataset.train.pixels)
     return placed
 
@@ -128,17 +131,35 @@ def place_student(
     engine: str,
     device: str,
     seed: int,
+    training: TrainingSettings | None = None,
 ) -> PlacedStudent:
     """Join a blueprint and a compiled circuit (`None` for a classical control) into a student with fresh weights.
+
+    Args:
+        blueprint: what to build.
+        logical: its circuit.
+        compiled: its circuit for the place.
+        place: gives the noise.
+        classes: the original labels.
+        engine: see `build_quantum_layer`.
+        device: torch device.
+        seed: decides the weights.
+        training: noise that there is in training only; none if `None`.
 
     Raises:
         ConfigurationError: torch has no such device.
     """
     check_device(device)
-    noise = place.noise(compiled.physical_qubits) if compiled else None
-    layer = build_quantum_layer(engine, noise, device=device)
+    noise, scales = (
+        place.noise(compiled.physical_qubits) if compiled else None,
+        training.noise_scales if training else (),
+    )
+    drawn = [place.noise(compiled.physical_qubits, times=scale) for scale in scales] if compiled else []
+    layer = build_quantum_layer(engine, noise, device=device, drawn=drawn)
     circuit = compiled.cropped if compiled else logical
     student = students.build_student(blueprint, layer, circuit=circuit, seed=seed).to(device)
+    if training:
+        inject_noise(student.quantum, values=training.injection, angles=training.angle_injection)
     return PlacedStudent(student, logical, compiled, place, noise, classes, seed)
 
 
@@ -201,8 +222,18 @@ def open_training_place(settings: BackendSettings, num_qubits: int) -> Place:
     """Open a backend to train on.
 
     Raises:
-        ConfigurationError: it is real hardware. A simulator's shots count in evaluation only: training is exact.
+        ConfigurationError: it is real hardware, or values are to be mitigated. A simulator's shots count in evaluation
+            only: training is exact.
     """
+    if settings.kind != "ibm" and is_mitigated(settings):
+        raise ConfigurationError(
+            "training sees the noise itself: mitigation is for evaluation; leave backend.mitigation out, and give "
+            "it to evaluate --set mitigation.readout=true"
+        )
+    if settings.recalibrate:
+        raise ConfigurationError(
+            "backend.recalibrate is for evaluation; give training.recalibrate for the end of training"
+        )
     if settings.kind == "ibm":
         raise ConfigurationError(
             f"training on {settings.name} would need thousands of paid jobs; train with --backend aer_noisy (add "
@@ -228,8 +259,10 @@ def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
     values = student.parameter_values(pixels)
     reference, _ = evaluate_on_aer(placed.compiled.cropped, values, noise_model=placed.noise)
     angles = torch.from_numpy(values[:, : len(student.circuit.input_params)]).to(device_of(student))
+    was_training = student.training
     with torch.no_grad():
-        own = student.quantum(angles).double().cpu().numpy()
+        own = student.eval().quantum(angles).double().cpu().numpy()
+    student.train(was_training)
     difference = float(np.abs(own - reference).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise BackendError(
@@ -237,6 +270,25 @@ def probe(placed: PlacedStudent, pixels: torch.Tensor) -> float:
             f"{LARGEST_DIFFERENCE:.0e}; refusing to train. Give --engine aer, and report this with config.json"
         )
     return difference
+
+
+def check_training_noise(settings: Settings) -> None:
+    """Find out whether the noise that is for training only can be made.
+
+    Raises:
+        ConfigurationError: the engine can't draw noise, there is none to scale, or there is no head to fit anew.
+    """
+    training = settings.training
+    if training.noise_scales and training.engine != "exact":
+        raise ConfigurationError("training.noise_scales needs the exact engine; leave --engine out")
+    if training.noise_scales and settings.backend.kind == "aer" and not settings.backend.noise:
+        raise ConfigurationError("training.noise_scales has no noise to scale; give --backend aer_noisy")
+    if training.recalibrate and settings.student.head == "paper":
+        raise ConfigurationError(
+            "training.recalibrate: the paper's head has no weights; give --head affine"
+        )
+    if training.recalibrate and settings.student.layer == "classical":
+        raise ConfigurationError("training.recalibrate: a classical control measures nothing; leave it out")
 
 
 def check_control(student: StudentSettings, backend: BackendSettings) -> None:
@@ -293,9 +345,14 @@ def check_settings(settings: Settings) -> None:
         check_stop(settings.teacher.stop_epoch, settings.teacher.epochs)
     check_device(settings.training.device)
     check_control(chosen, settings.backend)
+    check_training_noise(settings)
     _check_student(chosen)
     check_batch_size(settings.training.batch_size, chosen)
     objective = Objective(settings.loss, **settings.constants)  # type: ignore[arg-type]
     objective.check_batch_size(settings.training.batch_size)
     if objective.needs_teacher and settings.teacher.name == "none":
         raise ConfigurationError(f"loss {settings.loss!r} needs a teacher; give --teacher lenet, or --loss ce")
+    if settings.distillation.twin and not objective.needs_teacher:
+        raise ConfigurationError(
+            f"distillation.twin is a second teacher, and loss {settings.loss!r} has none; give --loss kd"
+        )

@@ -15,6 +15,7 @@ from qkd_qiskit.classical.reduction import fit_reduction
 from qkd_qiskit.classical.teachers import Teacher, build_teacher
 from qkd_qiskit.config import Settings
 from qkd_qiskit.distillation.losses import Objective
+from qkd_qiskit.distillation.recalibration import mix_soft_labels
 from qkd_qiskit.distillation.training import TrainingPlan
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
@@ -24,7 +25,8 @@ from qkd_qiskit.files import digest_of_file, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.memory import remember
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
-from qkd_qiskit.pipeline.self_teaching import build_self_teacher
+from qkd_qiskit.pipeline.recalibrating import check_count
+from qkd_qiskit.pipeline.self_teaching import build_self_teacher, build_twin
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.student import StudentBlueprint
 from qkd_qiskit.runs import CHART, RunDirectory, describe_environment
@@ -50,6 +52,8 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
         QkdError: whatever a stage raises.
     """
     dataset = load_data(settings, listener)
+    if settings.training.recalibrate:
+        check_count(settings.training.recalibrate, dataset)
     blueprint = make_blueprint(settings.student, dataset)
     place = open_training_place(settings.backend, settings.student.qubits)
     logical, compiled = _compile(run, blueprint, place)
@@ -62,6 +66,7 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
         engine=settings.training.engine,
         device=settings.training.device,
         seed=settings.seed,
+        training=settings.training,
     )
     fit_reduction(placed.student.features, dataset.train.pixels)
     circuit = "no circuit, a classical control"
@@ -76,7 +81,26 @@ def prepare(run: RunDirectory, settings: Settings, listener: Listener) -> Prepar
     objective = replace(make_objective(settings), num_classes=dataset.num_classes)
     teacher = _load_teacher(settings, dataset, placed, listener) if objective.needs_teacher else None
     logits = teacher.logits(dataset.train) if teacher else None
+    if teacher and settings.distillation.twin:
+        logits = _ask_both(settings, dataset, placed, objective, teacher, listener)
     return Prepared(dataset, teacher, logits, placed, objective, make_plan(settings))
+
+
+def _ask_both(
+    settings: Settings,
+    dataset: Dataset,
+    placed: PlacedStudent,
+    objective: Objective,
+    teacher: Teacher,
+    listener: Listener,
+) -> torch.Tensor:
+    """Mix the soft labels of the teacher and of the student's noiseless twin, at the loss's first temperature."""
+    twin = build_twin(settings, dataset, placed, make_plan(settings), objective, teacher, listener)
+    correct, total = twin.accuracy(dataset.test)
+    listener.say(f"second teacher: the student's noiseless twin, test accuracy {correct / total:.2%}")
+    logits, weight = teacher.logits(dataset.train), settings.distillation.twin
+    own = twin.logits(dataset.train)[:, : logits.shape[1]]
+    return mix_soft_labels((logits, own), (1 - weight, weight), objective.constants.get("temperature", 1.0))
 
 
 def _compile(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from qkd_qiskit.classical.images import Dataset
 from qkd_qiskit.classical.teachers import Teacher
@@ -21,6 +25,7 @@ from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import (
     TrainingPlan,
     TrainingState,
+    device_of,
     iterate_epochs,
     predict,
     rank_epoch,
@@ -31,6 +36,7 @@ from qkd_qiskit.files import append_json_line, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent, check_batch_size, check_settings, probe
 from qkd_qiskit.pipeline.preparing import Prepared, prepare, record_environment
+from qkd_qiskit.pipeline.recalibrating import recalibrate
 from qkd_qiskit.runs import RunDirectory, choose_directory
 from qkd_qiskit.threads import torch_threads
 
@@ -202,7 +208,11 @@ def _train_locked(run: RunDirectory, settings: Settings, listener: Listener) -> 
         listener.epoch(facts, prepared.plan.epochs)
     tensors, _ = load_checkpoint(run.best)
     restore_student(state.student, tensors, run.best)
-    result = _summarise(run, settings, prepared, best or {}, time.perf_counter() - began)
+    facts = _recalibrate(run, settings, prepared, state, best or {}, listener)
+    result = _summarise(run, settings, prepared, {**(best or {}), **facts}, time.perf_counter() - began)
+    if facts:
+        before = [(best or {})[f"validation_{name}"] for name in ("correct", "samples")]
+        result["recalibrated"] = {"images": settings.training.recalibrate, "validation_counts_before": before}
     write_json(run.result, result)
     return result
 
@@ -241,6 +251,43 @@ def _check_best(run: RunDirectory, state: TrainingState, facts: dict[str, Any], 
     listener.say(f"warning: {problem}; epoch {state.epoch} takes its place")
     save_checkpoint(run.best, state, {"best": facts["newest"], "newest": facts["newest"]})
     return facts["newest"]
+
+
+def _recalibrate(
+    run: RunDirectory,
+    settings: Settings,
+    prepared: Prepared,
+    state: TrainingState,
+    best: dict[str, Any],
+    listener: Listener,
+) -> dict[str, Any]:
+    """Fit the best epoch's head anew to exact values under the backend's noise, and keep it with that epoch.
+
+    Returns:
+        What validation says of the new head; nothing if none is asked for.
+    """
+    if not settings.training.recalibrate:
+        return {}
+    placed, student, dataset = prepared.placed, prepared.placed.student, prepared.dataset
+
+    def measure(parameter_values: np.ndarray, seed: int) -> np.ndarray:
+        angles = torch.from_numpy(parameter_values[:, : len(student.circuit.input_params)])
+        with torch.no_grad():
+            return student.eval().quantum(angles.to(device_of(student))).double().cpu().numpy()
+
+    student.head = recalibrate(
+        placed,
+        dataset,
+        settings.training.recalibrate,
+        measure,
+        objective=prepared.objective,
+        teacher_logits=prepared.teacher_logits,
+    )
+    correct = int((predict(student, dataset.validation.pixels).argmax(1) == dataset.validation.labels).sum())
+    samples = len(dataset.validation)
+    listener.say(f"head fitted anew: {correct} of {samples} validation images, {best['validation_correct']} before")
+    save_checkpoint(run.best, replace(state, epoch=best["epoch"]), {"best": best, "newest": best})
+    return {"validation_accuracy": correct / samples, "validation_correct": correct, "validation_samples": samples}
 
 
 def _summarise(

@@ -223,11 +223,12 @@ class QuantumStudent(nn.Module):
     def _weight(self) -> torch.Tensor:
         return self.quantum.get_parameter("weight")
 
-    def classify(self, expectation_values: np.ndarray) -> np.ndarray:
+    def classify(self, expectation_values: np.ndarray, head: nn.Module | None = None) -> np.ndarray:
         """Apply the head to measured or simulated expectation values.
 
         Args:
             expectation_values: `(N, O)`.
+            head: another head of the same shape, such as one fitted anew; the student's own if `None`.
 
         Returns:
             Logits `(N, K)` in float64.
@@ -241,7 +242,7 @@ class QuantumStudent(nn.Module):
                 f"expectation values have shape {tuple(values.shape)}; this student measures "
                 f"(N, {len(self.circuit.observables)})"
             )
-        head = copy.deepcopy(self.head).cpu().double().eval()
+        head = copy.deepcopy(head or self.head).cpu().double().eval()
         with torch.no_grad():
             logits = head(values).numpy()
         if not np.isfinite(logits).all():

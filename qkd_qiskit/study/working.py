@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
-from qkd_qiskit.classical.images import Images
+from qkd_qiskit.classical.images import Dataset, Images
 from qkd_qiskit.distillation.training import predict
 from qkd_qiskit.exceptions import QkdError, RunError
 from qkd_qiskit.execution.compilation import CompiledCircuit
@@ -28,6 +29,7 @@ from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.pipeline.memory import keep_between_runs
 from qkd_qiskit.pipeline.placing import PlacedStudent
 from qkd_qiskit.pipeline.preparing import compile_blueprint, prepare_teacher
+from qkd_qiskit.pipeline.recalibrating import recalibrate
 from qkd_qiskit.pipeline.training import train_run
 from qkd_qiskit.runs import RunDirectory, describe_environment
 from qkd_qiskit.study.measuring import calibration_error, contraction_and_scatter, cross_entropy
@@ -140,7 +142,7 @@ def evaluate_cell(folder: Path, cell: Cell, units: list[EvaluationUnit]) -> None
     for unit in units:
         began = time.perf_counter()
         images = select_samples(dataset.test, unit.samples, seed=placed.seed)
-        logits, facts = evaluate(placed, unit, images, ideal)
+        logits, facts = evaluate(placed, unit, dataset, images, ideal)
         content = describe_outcome(cell, unit, training, logits, images.labels.numpy())
         write_outcome(folder, {**content, **facts, "evaluation_seconds": time.perf_counter() - began})
 
@@ -150,7 +152,7 @@ Ideal = dict[int | None, tuple[np.ndarray, np.ndarray]]
 
 
 def _evaluate_circuit(
-    placed: PlacedStudent, unit: EvaluationUnit, images: Images, ideal: Ideal
+    placed: PlacedStudent, unit: EvaluationUnit, dataset: Dataset, images: Images, ideal: Ideal
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return logits `(N, S)`, and what is known of expectation values and device."""
     if unit.samples not in ideal:
@@ -159,14 +161,16 @@ def _evaluate_circuit(
     values, noiseless = ideal[unit.samples]
     place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
     compiled = _compile(placed, place)
-    measured = measure_fast(place, compiled, values, placed.seed)
+    measure = partial(measure_fast, place, compiled)
+    measured, count = measure(values, placed.seed), unit.backend.recalibrate
+    head = recalibrate(placed, dataset, count, measure) if count else None
     slope, scatter = contraction_and_scatter(measured, noiseless)
     facts = {"contraction": slope, "scatter": scatter, **_describe_device(place, compiled, len(images))}
-    return placed.student.classify(measured), facts
+    return placed.student.classify(measured, head), facts
 
 
 def _evaluate_control(
-    placed: PlacedStudent, unit: EvaluationUnit, images: Images, ideal: Ideal
+    placed: PlacedStudent, unit: EvaluationUnit, dataset: Dataset, images: Images, ideal: Ideal
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return a classical control's logits `(N, S)`: it has no gates for noise to act on, whatever the backend."""
     return predict(placed.student, images.pixels).double().numpy(), {"contraction": None, "scatter": None}

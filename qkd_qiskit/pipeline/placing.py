@@ -284,9 +284,7 @@ def check_training_noise(settings: Settings) -> None:
     if training.noise_scales and settings.backend.kind == "aer" and not settings.backend.noise:
         raise ConfigurationError("training.noise_scales has no noise to scale; give --backend aer_noisy")
     if training.recalibrate and settings.student.head == "paper":
-        raise ConfigurationError(
-            "training.recalibrate: the paper's head has no weights; give --head affine"
-        )
+        raise ConfigurationError("training.recalibrate: the paper's head has no weights; give --head affine")
     if training.recalibrate and settings.student.layer == "classical":
         raise ConfigurationError("training.recalibrate: a classical control measures nothing; leave it out")
 

@@ -85,8 +85,8 @@ def _clean(record: logging.LogRecord) -> logging.LogRecord:
     """Put the message together and redact it, and the traceback if it has one."""
     try:
         text = record.getMessage()
-    except (TypeError, ValueError, KeyError):  # it does not fit its arguments; logging would print them as they are
-        text, record.msg, record.args = "", redact(f"{record.msg} {record.args!r}"), None
+    except Exception:  # it does not fit its arguments, or one can't be written; logging must not stop whoever logs
+        text, record.msg, record.args = "", redact(_write_anyhow(record.msg, record.args)), None
     if (clean := redact(text)) != text:
         record.msg, record.args = clean, None
     if record.exc_info and record.exc_info[1]:
@@ -94,6 +94,13 @@ def _clean(record: logging.LogRecord) -> logging.LogRecord:
         if (clean := redact(story)) != story:
             record.exc_text, record.exc_info = clean, None
     return record
+
+
+def _write_anyhow(*parts: object) -> str:
+    try:
+        return " ".join(map(repr, parts))
+    except Exception:
+        return "a message that can't be written"
 
 
 def _show(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

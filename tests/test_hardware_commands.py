@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qkd_qiskit.execution.ledger import Ledger
 from tests.paid import FastClock, call, evaluate, records, split
 from tests.paid import clock as clock
 from tests.paid import no_evaluations_yet as no_evaluations_yet
@@ -104,6 +106,58 @@ def test_cancel(run: Path, server: RuntimeServer, clock: FastClock) -> None:
     server.release()
     evaluate(run, "--retry-failed")
     assert server.posts == 2
+
+
+def test_a_cancelled_intent_is_not_submitted_by_resuming(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    server.faults.add("POST", "/jobs", "drop")
+    server.faults.add("GET", "/jobs", "status:503", times=None)
+    evaluate(run, code=6)
+    server.faults.clear()
+    assert call("jobs", "cancel", "1").stdout == "1 job(s) cancelled\n"
+    posts = server.posts
+    for form in (["jobs", "resume", "--all"], ["jobs", "wait"]):
+        answer = call(*form)
+        assert (answer.exit_code, server.posts) == (4, posts)
+        assert "not submitted: cancelled by you" in answer.stderr
+    evaluate(run, "--retry-failed")
+    assert (server.posts, server.jobs_created) == (posts + 1, 1)
+
+
+def test_the_rest_of_a_cancelled_evaluation_is_not_submitted_by_resuming(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intend = Ledger.intend
+
+    def stop_at_the_second(self: Ledger, *rest: Any) -> Any:
+        if self.records():
+            raise KeyboardInterrupt
+        return intend(self, *rest)
+
+    server.hold()
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "intend", stop_at_the_second)
+        evaluate(run, *split(3), "--no-wait", code=130)
+    assert call("jobs", "cancel", records()[0]["evaluation"][:12]).exit_code == 0
+    server.release()
+    answer = call("jobs", "resume", "--all")
+    assert (answer.exit_code, server.posts) == (4, 1)
+    assert "you cancelled jobs of this evaluation; give evaluate --yes" in answer.stderr
+    evaluate(run, *split(3), code=4)
+    assert server.posts == 3
+    evaluate(run, *split(3), "--retry-failed")
+    assert server.posts == 4
+
+
+def test_cancelling_while_the_service_is_away(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    server.hold()
+    evaluate(run, "--no-wait")
+    server.faults.add("POST", "/jobs/*/cancel", "status:503", times=None)
+    answer = call("jobs", "cancel", "1")
+    assert answer.exit_code == 4
+    assert "can't cancel job" in answer.stderr
+    assert records()[0]["state"] == "SUBMITTED"
+    server.faults.clear()
+    assert call("jobs", "cancel", "1").exit_code == 0
 
 
 def test_a_run_that_was_thrown_away_is_history_and_a_broken_one_no_reason_to_stop(

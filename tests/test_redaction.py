@@ -78,6 +78,20 @@ def test_any_logger_with_any_handler(caplog: pytest.LogCaptureFixture, monkeypat
     assert CANARY in caplog.text, "a program that uses the package keeps its own logging"
 
 
+class Unwritable:
+    def __str__(self) -> str:
+        raise AttributeError("half made")
+
+    def __repr__(self) -> str:
+        raise AttributeError("half made")
+
+
+def test_a_record_that_cannot_be_written_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    with hide_secrets():
+        logging.getLogger("anyone").warning("it is %s", Unwritable())
+    assert "a message that can't be written" in caplog.text
+
+
 def test_warnings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("QISKIT_IBM_TOKEN", CANARY)
     with warnings.catch_warnings():

@@ -80,6 +80,26 @@ def test_a_wait_for_a_paid_job(run: Path, server: RuntimeServer, clock: FastCloc
     assert server.posts == 1
 
 
+def test_a_submission_that_has_left(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    server.faults.add("POST", "/jobs", "stall_after")
+    command = [sys.executable, "-m", "qkd_qiskit", "evaluate", str(run), *WHERE, "--yes"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not server.jobs_created and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        told = process.communicate(timeout=20)
+        assert time.monotonic() - began < 5
+    assert (process.returncode, told[0]) == (143, "")
+    assert "0 submitted job(s) go on, 1 more may have been submitted" in told[1]
+    assert [record["state"] for record in records()] == ["INTENT"]
+    answer = call("jobs", "resume", "--all")
+    assert answer.exit_code == 0
+    assert "nothing was submitted a second time" in answer.stderr
+    assert (server.jobs_created, server.posts) == (1, 1)
+
+
 def test_an_ignored_signal_stays_ignored_and_the_old_way_comes_back() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

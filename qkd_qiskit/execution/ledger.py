@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS extra_jobs (
     job_id TEXT PRIMARY KEY, record INTEGER NOT NULL REFERENCES records(number), charged REAL);
 """
 """What a version adds is a table, so the same statements make a new ledger and bring an old one up to date."""
+BY_USER = "cancelled by you"
+"""The reason of a record that the user cancelled: what it belongs to is not submitted again unasked."""
 IN_DOUBT = "in doubt"
 """How the note begins that a job may exist which nobody has seen."""
 

@@ -115,10 +115,15 @@ class Submitter:
                 return record
             self.ledger.note(record, f"{IN_DOUBT}: it may have been submitted before, and was not found")
             return self._send(record, send, again=True)
-        ended = record is not None and record.state in (FAILED, CANCELLED)
-        if record is not None and not (ended and (retry_failed or record.job_id is None)):
+        if record is not None and not self._is_to_be_tried(record, retry_failed):
             return record
         return self._send(self.ledger.intend(evaluation, unit.name, unit.estimated, unit.most), send, again=False)
+
+    @staticmethod
+    def _is_to_be_tried(record: Record, retry_failed: bool) -> bool:
+        """Whether an ended submission is made anew: what was refused cost nothing; what you cancelled stays so."""
+        refused = record.state == FAILED and record.job_id is None
+        return refused or (retry_failed and record.state in (FAILED, CANCELLED))
 
     def _send(self, record: Record, send: Send, *, again: bool) -> Record:
         """Submit until there is a job; between two tries, look whether there is one already."""

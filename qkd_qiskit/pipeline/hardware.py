@@ -17,7 +17,7 @@ from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
 from qkd_qiskit.execution.compilation import CompiledCircuit, check_equivalence
 from qkd_qiskit.execution.cost import Price, circuit_duration, count_bases, repetition_delay
 from qkd_qiskit.execution.devices import Place
-from qkd_qiskit.execution.ledger import INTENT, SUBMITTED, Ledger, Record, default_ledger
+from qkd_qiskit.execution.ledger import BY_USER, INTENT, SUBMITTED, Ledger, Record, default_ledger
 from qkd_qiskit.execution.mitigation import check_mitigation, learning_executions, multiplier
 from qkd_qiskit.execution.submission import Unit
 from qkd_qiskit.execution.units import name_units, split
@@ -26,6 +26,8 @@ from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent
 from qkd_qiskit.pipeline.sentinels import Drift, append_sentinels, count_sentinels, expect_sentinels
 from qkd_qiskit.pipeline.spending import Collected, Pending, Spending
+
+CALLED_OFF = "you cancelled jobs of this evaluation; give evaluate --yes to submit the rest"
 
 
 @dataclass
@@ -196,9 +198,14 @@ class HardwareEvaluation:
         clock, say, settings = self.spending.clock, self.listener.say, self.settings
         submitter = Submitter(ledger, connection, say, clock, settings.settle_seconds, settings.outage_seconds)
         records: list[Record | None] = []
+        called_off, trouble = self._is_called_off(ledger), ""
         with Desk(place, connection, ledger, say, clock) as desk:
             for unit in units:
                 rows = self._rows[unit.start : unit.stop]
+                if called_off and ledger.latest(unit.name) is None:
+                    records.append(None)
+                    trouble = CALLED_OFF
+                    continue
 
                 def send(record: Record, rows: np.ndarray = rows) -> Any:
                     return desk.hand_in(compiled, rows, record)
@@ -215,7 +222,12 @@ class HardwareEvaluation:
             for record in records:  # before the session is closed, for what turned up while the others were submitted
                 if record is not None and record.state == SUBMITTED and ledger.is_in_doubt(record):
                     submitter.extras.cancel(record)
-        return records, ""
+        return records, trouble
+
+    def _is_called_off(self, ledger: Ledger) -> bool:
+        """Whether jobs of it were cancelled by the user, who has not asked anew since."""
+        asked = self.spending.confirmed or self.spending.retry_failed
+        return not asked and any(record.reason == BY_USER for record in ledger.records(self.name))
 
     def _collect(self, collector: Any, compiled: CompiledCircuit, unit: Unit, record: Record | None) -> Any:
         from qkd_qiskit.execution.results import Shape

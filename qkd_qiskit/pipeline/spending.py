@@ -105,7 +105,7 @@ class Collected:
         for unit, record, table in zip(self.units, self.records, self.tables):
             if table is None and unit.start < self.price.samples:
                 why = (record.reason if record else self.trouble) or "no reason given"
-                job = f"job {record.job_id}, {record.state.lower()}" if record else "not submitted"
+                job = f"job {record.job_id}, {record.state.lower()}" if record and record.job_id else "not submitted"
                 last = min(unit.stop, self.price.samples) - 1
                 lines.append(f"samples {unit.start} to {last}: {job}: {why}")
         return lines

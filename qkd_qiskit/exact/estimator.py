@@ -12,6 +12,7 @@ from qiskit.quantum_info import Pauli, SparsePauliOp
 
 from qkd_qiskit.exact.cache import ExpectationCache
 from qkd_qiskit.exact.expectation import ExactExpectation
+from qkd_qiskit.exact.noise import list_parts
 from qkd_qiskit.exact.observables import is_z_type, pauli_terms
 from qkd_qiskit.exact.sampling import sample_expectation_values
 
@@ -98,7 +99,7 @@ class ExactEstimator(BaseEstimatorV2):
         self, circuit: QuantumCircuit, observables: list[SparsePauliOp], values: Array
     ) -> tuple[ExactExpectation, Array, Array]:
         """Return the analysed circuit and its values split: columns that never change are shared weights."""
-        varying = (values != values[:1]).any(axis=0)
+        varying = (values != values[:1]).any(axis=0) | (not len(values))
         names = tuple((tuple(item.paulis.to_labels()), item.coeffs.tobytes()) for item in observables)
         params = np.array(list(circuit.parameters), dtype=object)
 
@@ -112,8 +113,9 @@ class ExactEstimator(BaseEstimatorV2):
                 readout=self.readout,
             )
 
-        expectation = self._cache.find(circuit, (names, varying.tobytes()), None, build)
-        return expectation, values[:, varying], values[0, ~varying]
+        parts = list_parts(self.noise_model)
+        expectation = self._cache.find(circuit, (names, varying.tobytes(), *map(id, parts)), parts, build)
+        return expectation, values[:, varying], values[:1, ~varying].reshape(-1)
 
     def _sample_jointly(
         self, circuit: QuantumCircuit, observables: list[SparsePauliOp], values: Array, shots: int

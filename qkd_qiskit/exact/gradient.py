@@ -14,6 +14,7 @@ from qiskit_machine_learning.gradients import BaseEstimatorGradient, EstimatorGr
 from qkd_qiskit.exact.cache import ExpectationCache
 from qkd_qiskit.exact.estimator import ExactEstimator
 from qkd_qiskit.exact.expectation import ExactExpectation
+from qkd_qiskit.exact.noise import list_parts
 
 Array = np.ndarray
 
@@ -57,15 +58,16 @@ class ExactEstimatorGradient(BaseEstimatorGradient):
 
     def _gradients(self, circuit: QuantumCircuit, observables: list[Any], values: Array) -> Array:
         """Return the gradients (N, parameters) of observable n at values n, shape (N, parameters)."""
-        distinct = {id(item): item for item in observables}
-        position = {key: column for column, key in enumerate(distinct)}
+        operators = [SparsePauliOp(item) for item in {id(item): item for item in observables}.values()]
+        position = {key: column for column, key in enumerate(dict.fromkeys(map(id, observables)))}
+        names = tuple((tuple(item.paulis.to_labels()), item.coeffs.tobytes()) for item in operators)
+        parts = list_parts(self.noise_model)
 
         def build() -> ExactExpectation:
-            operators = [SparsePauliOp(item) for item in distinct.values()]
             params = list(circuit.parameters)
             return ExactExpectation(circuit, operators, params, [], noise_model=self.noise_model, readout=self.readout)
 
-        expectation = self._cache.find(circuit, tuple(position), list(distinct.values()), build)
-        picked = np.zeros((len(values), len(distinct)))
+        expectation = self._cache.find(circuit, (names, *map(id, parts)), parts, build)
+        picked = np.zeros((len(values), len(position)))
         picked[np.arange(len(values)), [position[id(item)] for item in observables]] = 1.0
         return expectation.values_and_vjp(values, np.zeros(0), picked)[1]

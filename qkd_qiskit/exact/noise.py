@@ -114,6 +114,16 @@ class NoiseTable:
         return found
 
 
+def list_parts(noise_model: Any | None) -> list[Any]:
+    """Return all errors of a model; one that is changed in place has others, as Aer composes errors to new objects."""
+    if noise_model is None or any(not hasattr(noise_model, name) for name in _NEEDED):
+        return [noise_model]
+    local = [error for table in noise_model._local_quantum_errors.values() for error in table.values()]
+    default = [*noise_model._default_quantum_errors.values(), noise_model._default_readout_error]
+    passes = list(getattr(noise_model, "_custom_noise_passes", ()) or ())
+    return [noise_model, *local, *default, *noise_model._local_readout_errors.values(), *passes]
+
+
 def _error_ptm(error: Any) -> Array:
     """Return the error's Pauli transfer matrix, without the terms that Aer itself drops for being improbable."""
     terms = list(zip(getattr(error, "probabilities", ()), getattr(error, "circuits", ())))

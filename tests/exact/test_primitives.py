@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
-from qiskit_aer.noise import ReadoutError
+from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.gradients import ParamShiftEstimatorGradient
@@ -139,3 +141,32 @@ def test_the_connector_refuses_other_networks_and_wrong_weights():
         ExactConnector(torch.nn.Linear(2, 2))
     with pytest.raises(ConfigurationError, match=r"initial_weights has shape \(3,\), wanted \(6,\)"):
         ExactConnector(exact_network(), np.zeros(3))
+
+
+def test_a_noise_model_or_an_observable_changed_in_place_is_read_anew():
+    theta = Parameter("theta")
+    circuit = QuantumCircuit(1)
+    circuit.ry(theta, 0)
+    model, observable = NoiseModel(), SparsePauliOp("Z")
+    estimator, gradient = ExactEstimator(model), ExactEstimatorGradient(model)
+
+    def found():
+        values = estimator.run([(circuit, observable, [0.3])]).result()[0].data.evs
+        return [float(values), gradient.run([circuit], [observable], [[0.3]]).result().gradients[0][0]]
+
+    ideal = np.array([np.cos(0.3), -np.sin(0.3)])
+    np.testing.assert_allclose(found(), ideal, atol=1e-14)
+    for kept in (0.9, 0.72):
+        model.add_all_qubit_quantum_error(depolarizing_error(0.1 if kept == 0.9 else 0.2, 1), ["ry"], warnings=False)
+        np.testing.assert_allclose(found(), kept * ideal, atol=1e-14)
+    observable.coeffs[0] = 2
+    np.testing.assert_allclose(found(), 1.44 * ideal, atol=1e-14)
+
+
+def test_no_parameter_values_give_no_values():
+    theta = Parameter("theta")
+    circuit = QuantumCircuit(1)
+    circuit.ry(theta, 0)
+    for precision in (0.0, 0.1):
+        result = ExactEstimator().run([(circuit, SparsePauliOp("Z"), np.zeros((0, 1)))], precision=precision).result()
+        assert result[0].data.evs.shape == (0,)

@@ -127,6 +127,43 @@ def test_shapes_and_numbers_of_a_call():
         exact(torch.zeros(1, 2), torch.full((4,), torch.inf))
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (4, 2), (5,), (5, 2, 1)])
+def test_cotangents_of_another_shape(shape):
+    circuit, inputs, weights = student(2, 1)
+    exact = ExactExpectation(circuit, z_observables(2), inputs, weights)
+    with pytest.raises(ConfigurationError, match=r"cotangents has shape .*, wanted \(5, 2\)"):
+        exact.values_and_vjp(np.zeros((5, 2)), np.zeros(4), np.zeros(shape))
+
+
+@pytest.mark.parametrize("changed", ["inputs", "weights"])
+def test_numbers_changed_between_values_and_gradient(changed):
+    circuit, inputs, weights = student(2, 1)
+    exact = ExactExpectation(circuit, z_observables(2), inputs, weights)
+    given = {
+        "inputs": torch.ones(3, 2, dtype=torch.float64, requires_grad=True),
+        "weights": torch.ones(4, dtype=torch.float64, requires_grad=True),
+    }
+    values = exact(given["inputs"], given["weights"])
+    with torch.no_grad():
+        given[changed].add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        values.sum().backward()
+
+
+def test_numbers_that_were_copied_may_be_changed():
+    circuit, inputs, weights = student(2, 1)
+    exact = ExactExpectation(circuit, z_observables(2), inputs, weights)
+    slopes = []
+    for step in (0.0, 1.0):
+        w = torch.full((4,), 0.5, requires_grad=True)
+        values = exact(torch.ones(3, 2), w)
+        with torch.no_grad():
+            w.add_(step)
+        values.sum().backward()
+        slopes.append(w.grad)
+    assert torch.equal(*slopes)
+
+
 def test_an_empty_batch_has_empty_values():
     circuit, inputs, weights = student(2, 1)
     exact = ExactExpectation(circuit, z_observables(2), inputs, weights)

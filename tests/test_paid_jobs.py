@@ -24,6 +24,7 @@ from tests.paid import run as run
 from tests.paid import server as server
 from tests.runtime_server import RuntimeServer
 
+NUMBERS = ["--samples", "4", "--shots", "64"]
 EVERY = int(os.environ.get("QKD_KILL_EVERY", "10"))
 """Every how many calls a process is killed; 1 is the whole test, a larger number takes a part of them."""
 
@@ -203,6 +204,46 @@ def test_f12_twice_costs_nothing(run: Path, server: RuntimeServer, clock: FastCl
     third = json.loads(evaluate(run, "--json", *split(2)).stdout)
     assert third["job_ids"] == json.loads(first.stdout)["job_ids"]
     assert server.posts == 2
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_other_cuts_of_the_same_evaluation_are_not_paid_again(
+    run: Path, server: RuntimeServer, clock: FastClock, confirmed: bool
+) -> None:
+    server.hold()
+    evaluate(run, "--no-wait")
+    command = ["evaluate", str(run), "--backend", "ibm_manila", "--samples", "4", "--shots", "64", *split(3)]
+    answer = call(*command, "--no-wait", *(["--yes"] if confirmed else []))
+    assert (answer.exit_code, server.posts) == (0, 1)
+    assert "cut with executions_per_job = 10000000; that is kept" in answer.stderr
+    server.release()
+    assert call("jobs", "resume", "--all").exit_code == 0
+    assert server.posts == 1
+
+
+def test_what_an_earlier_plan_has_paid_is_not_paid_again_unasked(
+    run: Path, server: RuntimeServer, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of a library may write a circuit down otherwise, and so give its jobs other names."""
+    server.hold()
+    evaluate(run, "--no-wait")
+    monkeypatch.setattr("qkd_qiskit.execution.units.describe_circuit", lambda compiled: "another way to write it")
+    for command in (["jobs", "resume", "--all"], ["evaluate", str(run), "--backend", "ibm_manila", *NUMBERS]):
+        answer = call(*command)
+        assert (answer.exit_code, server.posts) == (8, 1)
+        assert "1 job(s) of an earlier plan can't be used" in answer.stderr
+    evaluate(run, "--no-wait")
+    assert server.posts == 2, "asked for"
+
+
+def test_the_account_has_to_have_what_is_still_to_be_paid(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    options = [*split(3, samples=6), "--max-qpu-seconds"]
+    evaluate(run, *options, "8", samples=6, code=4)
+    left = server.posts
+    for seconds, code, posts in ((4, 8, left), (5, 0, 3)):
+        server.service.usage_limit_seconds = sum(job.quantum_seconds for job in server.jobs) + seconds
+        evaluate(run, *options, "60", samples=6, code=code)
+        assert server.posts == posts
 
 
 def test_a_stored_result_that_is_gone_is_fetched_not_measured_again(

@@ -65,6 +65,18 @@ class Connects(Searches, Protocol):
 Send = Callable[[Record], Handed]
 
 
+def is_due(record: Record | None, retry_failed: bool) -> bool:
+    """Whether a unit is to be submitted: it has no record, was refused (that cost nothing), or failed and you ask.
+
+    Args:
+        record: its newest.
+        retry_failed: whether a unit whose job failed or was cancelled is submitted anew.
+    """
+    if record is None or (record.state == FAILED and record.job_id is None):
+        return True
+    return retry_failed and record.state in (FAILED, CANCELLED)
+
+
 @dataclass
 class Submitter:
     """Carries the protocol out.
@@ -115,15 +127,9 @@ class Submitter:
                 return record
             self.ledger.note(record, f"{IN_DOUBT}: it may have been submitted before, and was not found")
             return self._send(record, send, again=True)
-        if record is not None and not self._is_to_be_tried(record, retry_failed):
+        if record is not None and not is_due(record, retry_failed):
             return record
         return self._send(self.ledger.intend(evaluation, unit.name, unit.estimated, unit.most), send, again=False)
-
-    @staticmethod
-    def _is_to_be_tried(record: Record, retry_failed: bool) -> bool:
-        """Whether an ended submission is made anew: what was refused cost nothing; what you cancelled stays so."""
-        refused = record.state == FAILED and record.job_id is None
-        return refused or (retry_failed and record.state in (FAILED, CANCELLED))
 
     def _send(self, record: Record, send: Send, *, again: bool) -> Record:
         """Submit until there is a job; between two tries, look whether there is one already."""

@@ -19,7 +19,7 @@ from qkd_qiskit.execution.cost import Price, circuit_duration, count_bases, repe
 from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.execution.ledger import BY_USER, INTENT, SUBMITTED, Ledger, Record, default_ledger
 from qkd_qiskit.execution.mitigation import check_mitigation, learning_executions, multiplier
-from qkd_qiskit.execution.submission import Unit
+from qkd_qiskit.execution.submission import Unit, is_due
 from qkd_qiskit.execution.units import name_units, split
 from qkd_qiskit.files import digest_of, read_json, write_json
 from qkd_qiskit.listening import Listener
@@ -91,13 +91,13 @@ class HardwareEvaluation:
         if connection.wire is not None:
             connection.wire.strict()
         compiled = self._compile(place)
+        self._cut_as_before(ledger)
         price, units = self._plan(place, compiled, remaining)
-        pending = [unit for unit in units if ledger.latest(unit.name) is None or self.spending.retry_failed]
         for line in price.lines():
             self.listener.say(line)
         if self.spending.dry_run:
             return Pending("planned", price)
-        self._allow(ledger, price, bool(pending))
+        self._allow(ledger, price, units)
         for session_id in ledger.open_sessions():  # of a process that was killed
             close_session(connection, ledger, session_id)
         records, trouble = self._submit(ledger, connection, place, compiled, units)
@@ -139,6 +139,16 @@ class HardwareEvaluation:
             save_circuits(path, self.placed.logical, compiled)
         return compiled
 
+    def _cut_as_before(self, ledger: Ledger) -> None:
+        """Cut an evaluation that has jobs as it was cut then: other cuts would be other jobs, all paid once more."""
+        known = ledger.evaluation(self.name) or {"request": {}}
+        kept = known["request"].get("backend", {}).get("executions_per_job", self.settings.executions_per_job)
+        begun = any(record.job_id or record.state == INTENT for record in ledger.records(self.name))
+        if begun and kept != self.settings.executions_per_job:
+            self.listener.say(f"it has jobs already, cut with executions_per_job = {kept}; that is kept")
+            self.settings = self.settings.model_copy(update={"executions_per_job": kept})
+            self.request["backend"] = {**self.request["backend"], "executions_per_job": kept}
+
     def _plan(self, place: Place, compiled: CompiledCircuit, remaining: float | None) -> tuple[Price, list[Unit]]:
         assert place.target is not None
         price = Price(
@@ -164,10 +174,15 @@ class HardwareEvaluation:
         """Parameter values of all that is run: the samples, and the sentinels among them once more."""
         return append_sentinels(self.values, count_sentinels(len(self.values), self.settings.sentinels))
 
-    def _allow(self, ledger: Ledger, price: Price, paying: bool) -> None:
-        """Check the price against the cap and the account, and have it confirmed, once for each evaluation."""
-        known = ledger.evaluation(self.name)
-        if known is not None and (not paying or known["budget"] >= price.budget):
+    def _allow(self, ledger: Ledger, price: Price, units: list[Unit]) -> None:
+        """Check the price against the cap and the account, and have it confirmed, once for each plan."""
+        known, again = ledger.evaluation(self.name), self.spending.retry_failed
+        due = [unit for unit in units if is_due(ledger.latest(unit.name), again)]
+        paying, seconds = bool(due), sum(unit.estimated for unit in due)
+        others = {record.unit for record in ledger.records(self.name) if record.job_id} - {unit.name for unit in units}
+        if paying and others:
+            self.listener.say(f"{len(others)} job(s) of an earlier plan can't be used: this is paid as well")
+        if known is not None and (not paying or (known["budget"] >= price.budget and not others)):
             self.listener.say("confirmed before; what was submitted is not submitted again")
         else:
             if price.seconds > price.budget:
@@ -176,9 +191,9 @@ class HardwareEvaluation:
                     "nothing was submitted\ngive fewer --samples or --shots, milder error mitigation, or "
                     f"--max-qpu-seconds {math.ceil(price.seconds + 5)}"
                 )
-            if price.remaining is not None and price.seconds > price.remaining:
+            if price.remaining is not None and seconds > price.remaining:
                 raise BudgetError(
-                    f"it needs at least {price.seconds:.0f} QPU seconds and the account has {price.remaining:.0f} "
+                    f"it needs at least {seconds:.0f} QPU seconds and the account has {price.remaining:.0f} "
                     "left; nothing was submitted; give fewer --samples or --shots"
                 )
             if not self.spending.confirmed and not (self.spending.ask and self.spending.ask(price)):

@@ -143,6 +143,8 @@ def _resume(
     with _open(context, ledger) as opened:
         records = opened.records() if everything else _find(opened, name or "")
         for evaluation in dict.fromkeys(record.evaluation for record in records):
+            if everything and _is_history(opened, evaluation):
+                continue
             try:
                 results += _finish(opened, evaluation, retry_failed, account, open_listener(quiet=quiet or as_json))
             except (InterruptedRunError, AccountError):  # it is the same for all the others
@@ -157,6 +159,15 @@ def _resume(
         show_evaluation(result, False)
     if failures:
         context.exit(failures[0].exit_code)
+
+
+def _is_history(ledger: Any, evaluation: str) -> bool:
+    """Whether nothing is open and the run that it was for is gone: a user may throw old runs away."""
+    from qkd_qiskit.execution.ledger import OPEN_STATES
+
+    row = ledger.evaluation(evaluation) or {"request": {}}
+    gone = not Path(row["request"].get("run", "")).is_dir()
+    return gone and not any(record.state in OPEN_STATES for record in ledger.records(evaluation))
 
 
 def _finish(

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 import qkd_qiskit as qkd
 from qkd_qiskit.cli import main
 from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.pipeline.placing import probe
 
 SMALL = ["--classes", "0-1", "--qubits", "2", "--epochs", "3", "--teacher", "none"]
 
@@ -164,3 +165,18 @@ def test_the_papers_first_student_trains(workplace: Path) -> None:
 )
 def test_losses_that_can_not_be_are_refused(workplace: Path, options: list[str], telling: str) -> None:
     assert telling in call("train", *SMALL, *options, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"encoding": "zz", "ansatz": "real_amplitudes", "observables": "projectors"},
+        {"encoding": "reuploading", "ansatz": "strongly_entangling"},
+    ],
+)
+def test_new_circuits_are_compiled_for_a_device_and_agree_with_aer_under_its_noise(choices: dict[str, Any]) -> None:
+    dataset = qkd.load_dataset("digits", classes="0-1", seed=0)
+    noisy = qkd.resolve_backend("aer_noisy", {"noise": "fake_manila", "layouts": 1})
+    student = qkd.build_student(dataset, backend=noisy, qubits=3, **choices)  # compares ISA and logical circuit
+    assert student.compiled.metrics.two_qubit_gates >= 4
+    assert probe(student, dataset.train.pixels[:3]) < 1e-12

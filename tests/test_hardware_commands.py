@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -103,6 +104,24 @@ def test_cancel(run: Path, server: RuntimeServer, clock: FastClock) -> None:
     server.release()
     evaluate(run, "--retry-failed")
     assert server.posts == 2
+
+
+def test_a_run_that_was_thrown_away_is_history_and_a_broken_one_no_reason_to_stop(
+    run: Path, server: RuntimeServer, clock: FastClock, tmp_path: Path
+) -> None:
+    for name in ("old", "broken"):
+        shutil.copytree(run, tmp_path / name)
+    evaluate(tmp_path / "old")
+    evaluate(tmp_path / "broken", "--no-wait", samples=3)
+    evaluate(run, "--no-wait", samples=5)
+    shutil.rmtree(tmp_path / "old")
+    shutil.rmtree(tmp_path / "broken")
+    answer = call("jobs", "resume", "--all", "--json")
+    assert answer.exit_code == 5
+    told = json.loads(answer.stdout)
+    assert [result["samples"] for result in told["evaluations"]] == [5]
+    assert (told["failed"], told["errors"][0]["exit_code"]) == (1, 5)
+    assert "broken" in told["errors"][0]["error"]
 
 
 def test_an_unknown_id_and_no_id(ledger_file: Path) -> None:

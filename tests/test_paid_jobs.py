@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -172,6 +173,12 @@ def test_nothing_is_submitted_while_the_search_fails(run: Path, server: RuntimeS
     assert server.jobs_created == 1
 
 
+def processor_seconds() -> float:
+    """Time that the programs started here have used: a busy machine does not change it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_f11_a_second_process_refuses_at_once(
     run: Path, server: RuntimeServer, ledger_file: Path, tmp_path: Path
 ) -> None:
@@ -180,10 +187,10 @@ def test_f11_a_second_process_refuses_at_once(
         result = evaluate(run, code=9)
         assert time.monotonic() - began < 1
         assert "another qkd-qiskit is working with the ledger" in result.stderr
-        began = time.monotonic()
+        began = processor_seconds()
         command = [sys.executable, "-m", "qkd_qiskit", "evaluate", str(run), "--backend", "ibm_manila", "--yes"]
         assert subprocess.run(command, capture_output=True, check=False).returncode == 9
-        assert time.monotonic() - began < 2, "nothing heavy is imported before the lock is tried"
+        assert processor_seconds() - began < 1, "nothing heavy is imported before the lock is tried"
     assert server.posts == 0
 
 

@@ -1,4 +1,4 @@
-"""The compiled road: small circuits as programs for the optional C extension `_kernel`, some ten calls a step.
+"""The compiled road: small circuits as programs for the optional C extension `_kernel`, two calls a step.
 
 It is built where a C compiler is; without it (or with QKD_NO_KERNEL set) NumPy does the same, see `evaluation`. What is
 worked out is the same too: a front for each sample, a tail that all samples share. Only here every weight stands

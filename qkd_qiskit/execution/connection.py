@@ -114,7 +114,8 @@ class Connection:
     def charged(self, job_id: str) -> float | None:
         """Return the QPU seconds that a job was charged for; `None` while the service does not say."""
         usage = self._ask(lambda: self._job(job_id).metrics()).get("usage") or {}
-        seconds = usage.get("qpu_charge_time_seconds", usage.get("quantum_seconds"))
+        told = [usage.get(name) for name in ("qpu_charge_time_seconds", "quantum_seconds", "seconds")]
+        seconds = next((value for value in told if value is not None), None)
         return None if seconds is None or usage.get("status") == "pending" else float(seconds)
 
     def cancel(self, job_id: str) -> bool:

@@ -65,4 +65,25 @@ def hold(service: Any) -> Wire | None:
             client._session.mount("http://", wire)
             client._session.mount("https://", wire)
             held = True
+            hurry(getattr(client._session.auth, "tm", None))
     return wire if held else None
+
+
+def hurry(manager: Any) -> None:
+    """Let a token manager fail again at once: after a refusal it takes its own request for pending, for a minute.
+
+    Args:
+        manager: `IAMTokenManager` of a connection; nothing is done without one.
+    """
+    if manager is None:
+        return
+    pace, manager.request_time = manager.paced_request_token, 0
+
+    def request() -> None:
+        try:
+            pace()
+        except Exception:
+            manager.request_time = 0
+            raise
+
+    manager.paced_request_token = request

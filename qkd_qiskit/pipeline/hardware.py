@@ -17,7 +17,7 @@ from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
 from qkd_qiskit.execution.compilation import CompiledCircuit, check_equivalence
 from qkd_qiskit.execution.cost import Price, circuit_duration, count_bases, repetition_delay
 from qkd_qiskit.execution.devices import Place
-from qkd_qiskit.execution.ledger import SUBMITTED, Ledger, Record, default_ledger
+from qkd_qiskit.execution.ledger import INTENT, SUBMITTED, Ledger, Record, default_ledger
 from qkd_qiskit.execution.mitigation import check_mitigation, learning_executions, multiplier
 from qkd_qiskit.execution.submission import Unit
 from qkd_qiskit.execution.units import name_units, split
@@ -67,9 +67,11 @@ class HardwareEvaluation:
             try:
                 return self._run(ledger)
             except KeyboardInterrupt:
-                jobs = [record for record in ledger.records(self.name) if record.job_id]
+                records = ledger.records(self.name)
+                unsure = sum(record.state == INTENT for record in records)
+                perhaps = f", {unsure} more may have been submitted and will be looked for" if unsure else ""
                 raise InterruptedRunError(
-                    f"interrupted; {len(jobs)} submitted job(s) go on\n"
+                    f"interrupted; {sum(bool(record.job_id) for record in records)} submitted job(s) go on{perhaps}\n"
                     f"come back with `qkd-qiskit jobs resume {self.name[:12]}` or the same command"
                 ) from None
 

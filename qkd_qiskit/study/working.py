@@ -14,6 +14,8 @@ import numpy as np
 from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
+from qkd_qiskit.classical.images import Images
+from qkd_qiskit.distillation.training import predict
 from qkd_qiskit.exceptions import QkdError, RunError
 from qkd_qiskit.execution.compilation import CompiledCircuit
 from qkd_qiskit.execution.cost import circuit_duration, estimate_qpu_seconds
@@ -133,29 +135,50 @@ def evaluate_cell(folder: Path, cell: Cell, units: list[EvaluationUnit]) -> None
     run = run_directory(folder, cell)
     training = read_json(run.result)
     placed, dataset = load_placed(run)
-    logical: dict[int | None, tuple[Any, np.ndarray, np.ndarray]] = {}
+    evaluate = _evaluate_control if placed.compilation is None else _evaluate_circuit
+    ideal: dict[int | None, tuple[np.ndarray, np.ndarray]] = {}
     for unit in units:
         began = time.perf_counter()
-        if unit.samples not in logical:
-            images = select_samples(dataset.test, unit.samples, seed=placed.seed)
-            values = placed.student.parameter_values(images.pixels)
-            logical[unit.samples] = images.labels.numpy(), values, noiseless_values(placed.logical, values)
-        labels, values, ideal = logical[unit.samples]
-        place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
-        compiled = _compile(placed, place)
-        measured = measure_fast(place, compiled, values, placed.seed)
-        content = describe_outcome(cell, unit, training, placed.student.classify(measured), labels)
-        slope, scatter = contraction_and_scatter(measured, ideal)
+        images = select_samples(dataset.test, unit.samples, seed=placed.seed)
+        logits, (slope, scatter) = evaluate(placed, unit, images, ideal)
+        content = describe_outcome(cell, unit, training, logits, images.labels.numpy())
         content |= {"contraction": slope, "scatter": scatter, "evaluation_seconds": time.perf_counter() - began}
-        write_outcome(folder, {**content, **_describe_device(place, compiled, len(labels))})
+        if placed.compilation is not None:
+            content |= _describe_device(placed, unit, len(images))
+        write_outcome(folder, content)
 
 
-def _describe_device(place: Place, compiled: CompiledCircuit, samples: int) -> dict[str, Any]:
+Fit = tuple[float | None, float | None]
+
+
+def _evaluate_circuit(
+    placed: PlacedStudent, unit: EvaluationUnit, images: Images, ideal: dict[int | None, tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, Fit]:
+    """Return logits `(N, S)`, and slope and scatter of the expectation values; `ideal` keeps what units share."""
+    if unit.samples not in ideal:
+        values = placed.student.parameter_values(images.pixels)
+        ideal[unit.samples] = values, noiseless_values(placed.logical, values)
+    values, noiseless = ideal[unit.samples]
+    place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
+    measured = measure_fast(place, _compile(placed, place), values, placed.seed)
+    return placed.student.classify(measured), contraction_and_scatter(measured, noiseless)
+
+
+def _evaluate_control(
+    placed: PlacedStudent, unit: EvaluationUnit, images: Images, ideal: dict[int | None, Any]
+) -> tuple[np.ndarray, Fit]:
+    """Return a classical control's logits `(N, S)`: it has no gates for noise to act on, whatever the backend."""
+    return predict(placed.student, images.pixels).double().numpy(), (None, None)
+
+
+def _describe_device(placed: PlacedStudent, unit: EvaluationUnit, samples: int) -> dict[str, Any]:
     """Say which snapshot the noise is of, and what it would cost on the device that a fake one stands for."""
+    place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
     facts: dict[str, Any] = {"calibration": {"device": place.device, "date": place.calibration(())["date"]}}
-    if place.settings.kind == "fake" and place.target is not None and place.settings.shots:
+    if unit.backend.kind == "fake" and unit.backend.shots and place.target is not None:
+        compiled = _compile(placed, place)
         duration = circuit_duration(compiled.isa.circuit, compiled.measured_qubits, place.target)
-        facts["qpu_seconds_estimated"] = estimate_qpu_seconds(samples * place.settings.shots, duration)
+        facts["qpu_seconds_estimated"] = estimate_qpu_seconds(samples * unit.backend.shots, duration)
     return facts
 
 

@@ -13,7 +13,7 @@ TINY = """
 description = "two digits"
 
 [train]
-backend = "aer"
+backend = {name = "aer", layouts = 1}
 data = {dataset = "digits", classes = "0-1", train_per_class = 20, validation_per_class = 10, split_seed = 0}
 student = {qubits = 2, layers = 1}
 teacher = {epochs = 1}
@@ -30,9 +30,9 @@ values = [{label = "none", teacher = {name = "none"}}, {label = "lenet", teacher
 [[conditions]]
 name = "noise"
 values = [
-  {label = 0, backend = {name = "aer_noisy", noise = "fake_manila", noise_scale = 0.0}},
-  {label = 2, backend = {name = "aer_noisy", noise = "fake_manila", noise_scale = 2.0}},
-  {label = "counted", backend = "fake_manila", shots = 256, samples = 30},
+  {label = 0, backend = {name = "aer_noisy", noise = {depolarizing_2q = 0.05, readout = 0.03}, noise_scale = 0.0}},
+  {label = 2, backend = {name = "aer_noisy", noise = {depolarizing_2q = 0.05, readout = 0.03}, noise_scale = 2.0}},
+  {label = "counted", backend = {name = "aer_noisy", noise = {readout = 0.03}}, shots = 256, samples = 30},
 ]
 """
 

@@ -16,10 +16,11 @@ from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.devices import open_simulator
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
-from qkd_qiskit.pipeline.evaluation import evaluate_run, measure_on_simulator
+from qkd_qiskit.pipeline.evaluation import evaluate_run
 from qkd_qiskit.pipeline.fast_evaluation import measure_fast
 from qkd_qiskit.pipeline.jobs import read_settings
 from qkd_qiskit.pipeline.loading import load_placed
+from qkd_qiskit.pipeline.simulating import measure_on_simulator
 from qkd_qiskit.pipeline.training import train_run
 from qkd_qiskit.runs import RunDirectory
 

@@ -255,6 +255,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": {"train_per_class": 150},
     },
     "corrected": {"student": {"kind": "hybrid"}, "data": {"train_per_class": 150}},
+    "robust": {"student": {"head": "normalised"}, "training": {"injection": 0.1}},
 }
 """Named sets of settings.
 

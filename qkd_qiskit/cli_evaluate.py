@@ -187,8 +187,7 @@ def show_evaluation(result: dict[str, Any], as_json: bool) -> None:
         "noiseless": percent(result["noiseless_accuracy"], [counts["noiseless_correct"], total]) + ", the same samples",
         "agreement": f"{percent(result['agreement'], [counts['agreeing'], total])} classified alike",
         "circuit": f"depth {isa['depth']}, {isa['two_qubit_gates']} two-qubit gates, qubits {isa['measured_qubits']}",
-        "work": f"{result['pubs']} PUB, {result['circuit_executions']:,} circuit executions"
-        + _tell_work(result),
+        "work": f"{result['pubs']} PUB, {result['circuit_executions']:,} circuit executions" + _tell_work(result),
     }
     if result["qpu_seconds_estimated"] is not None:
         facts["QPU seconds"] = f"about {result['qpu_seconds_estimated']:.0f} on hardware" + (

@@ -106,7 +106,10 @@ def _split(item: dict[str, Any], items: Sequence[dict[str, Any]], last: str = ""
     """Cut a label into the title of its drawing (the first axis, if there are two or more) and the rest."""
     labels = item["labels"]
     first = next(iter(labels), None)
-    if first is None or (len(labels) < 2 and not last) or len({str(other["labels"].get(first)) for other in items}) < 2:
+    titles = {str(other["labels"].get(first)) for other in items}
+    different = {str(other["labels"]) for other in items}
+    alone = len(labels) < 2 and (not last or len({other.get("compared") for other in items}) < 2)
+    if first is None or alone or not 1 < len(titles) < len(different):
         return "", " · ".join(filter(None, (describe_labels(labels), last))) or item["backend"]
     rest = {name: value for name, value in labels.items() if name != first}
     return describe_labels({first: labels[first]}), " · ".join(filter(None, (describe_labels(rest), last)))
@@ -199,7 +202,7 @@ def _paired_over_noise(
         points=True,
         legend="upper left",
     )
-    panels, left = draw_facets(curves, look)
+    panels, left = draw_facets(curves, look, numbers["axes"])
     caption = f"The same difference as the noise grows; above 0, distilling wins. {_bands(numbers)}{_left_out(left)}"
     return [Drawing(panels, caption, provenance(numbers), table=_line_table(curves, "noise scale", points))]
 
@@ -219,9 +222,9 @@ def condition_section(numbers: dict[str, Any], name: str) -> Section:
         if lines:
             look = Look(
                 f"{name}-{key.replace('_', '-')}", f"Accuracy against {what}", label, "test accuracy", percent=True,
-                logarithmic=True, legend="lower right",
+                logarithmic=True, legend="best",
             )  # fmt: skip
-            panels, left = draw_facets(lines, look)
+            panels, left = draw_facets(lines, look, numbers["axes"])
             caption = f"Accuracy against {what}. {_bands(numbers)}{_left_out(left)}"
             if what == "QPU seconds":
                 caption += " Seconds are as charged where a device was used, else as estimated for one."
@@ -254,7 +257,7 @@ def _noise_drawings(numbers: dict[str, Any], name: str) -> list[Drawing]:
             f"{name}-{key.replace('_', '-')}", f"{what} against noise", "noise scale (1: as calibrated)", y,
             percent=shares, legend=legend,
         )  # fmt: skip
-        panels, left = draw_facets(lines, look, chance=shares)
+        panels, left = draw_facets(lines, look, numbers["axes"], chance=shares)
         caption = f"{what} against noise: {look_at}. {_bands(numbers)}{_left_out(left)}"
         table = _line_table(lines, "noise scale", percent if shares else decimals)
         drawings.append(Drawing(panels, caption, provenance(numbers), table=table))
@@ -304,7 +307,7 @@ def _curves_section(numbers: dict[str, Any], name: str) -> Section:
         if not lines:
             continue
         look = Look(f"{name}-{key.replace('_', '-')}", what, "epoch", what.lower(), percent=percent_, legend=legend)
-        panels, left = draw_facets(lines, look)
+        panels, left = draw_facets(lines, look, numbers["axes"])
         caption = f"{what} while training, each seed thin, mean thick. {_bands(numbers)}{_left_out(left)}"
         if key == "distillation_loss":
             caption += " T² KL to the teacher, before weighting; plain training has none."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qkd_qiskit.report.figures.canvas import KINDS, Panel
@@ -13,13 +13,10 @@ COLOURED = ("training", "noise in training", "training kind", "kind", "loss", "t
 """Axes that are told by colour if there is a choice, the first of them first."""
 
 
-def choose_colour(lines: Sequence[dict[str, Any]]) -> str | None:
-    """Choose the axis that tells the lines of one drawing apart; `None` if the lines don't differ in labels."""
-    values: dict[str, set[Any]] = {}
-    for line in lines:
-        for name, value in line["labels"].items():
-            values.setdefault(name, set()).add(value)
-    fitting = [name for name, found in values.items() if 1 < len(found) <= len(KINDS)]
+def choose_colour(lines: Sequence[dict[str, Any]], axes: Mapping[str, Sequence[Any]]) -> str | None:
+    """Choose the axis that tells the lines of one drawing apart; `None` if none has two values and not too many."""
+    present = {name for line in lines for name in line["labels"]}
+    fitting = [name for name, found in axes.items() if name in present and 1 < len(found) <= len(KINDS)]
     preferred = [name for wanted in COLOURED for name in fitting if name.lower() == wanted]
     candidates = preferred or [name for name in fitting if "train" in name.lower()] or fitting[::-1]
     return candidates[0] if candidates else None
@@ -35,14 +32,22 @@ def _write(name: str, value: Any) -> str:
     return f"{name}: {value}" if bare else str(value)
 
 
-def draw_facets(lines: Sequence[dict[str, Any]], look: Look, *, chance: bool = False) -> tuple[list[Panel], int]:
+def draw_facets(
+    lines: Sequence[dict[str, Any]], look: Look, axes: Mapping[str, Sequence[Any]], *, chance: bool = False
+) -> tuple[list[Panel], int]:
     """Draw curves of `collect_lines` in as many drawings as needed, on the same vertical axis.
+
+    Args:
+        lines: the curves.
+        look: how they are drawn.
+        axes: every axis with all its values, so that a value has the same colour in all figures.
+        chance: whether chance and breaking points are marked.
 
     Returns:
         The panels, and how many drawings were left out for want of room.
     """
-    colour = choose_colour(lines)
-    kinds = list(dict.fromkeys(line["labels"].get(colour) for line in lines)) if colour else [None]
+    colour = choose_colour(lines, axes)
+    kinds = list(axes[colour]) if colour else [None]
     facets: dict[str, list[Line]] = {}
     for line in lines:
         rest = {name: value for name, value in line["labels"].items() if name != colour}

@@ -148,7 +148,7 @@ def _training_section(numbers: dict[str, Any], prefix: str) -> Section:
     if training is None:
         return Section(f"{prefix}training", "Training", missing="No epoch has ended yet.")
     caption = f"{training['formula']}; parts are drawn before weighting."
-    if any(training["distillation_loss"]):
+    if any(training["distillation_loss"]) and training["temperature"] is not None:
         caption += f" Temperature {training['temperature']:g}."
     caption += " The best epoch is the one with the highest validation accuracy; its weights are evaluated."
     line = wording.provenance(
@@ -190,8 +190,8 @@ def _draw_map(numbers: dict[str, Any], device: dict[str, Any], name: str) -> Dra
     used = ", ".join(dict.fromkeys(device["used_by"]))
     caption = (
         f"{device['device']}: every qubit coloured by its readout error, every coupling by its two-qubit error, in "
-        "quarters of equal number from the lowest errors to the highest. Black rings and bars: the qubits the circuit "
-        f"is laid on and the couplings between them ({used})."
+        "quarters of equal number from the lowest errors to the highest. Ringed and thick: the qubits the circuit is "
+        f"laid on and the couplings between them ({used}). Dotted: a coupling that is broken or has no known error."
     )
     line = wording.provenance(numbers, "the layout of every sample", "no shots", backend=used, dates=[device["date"]])
     return Drawing([draw_device(device, name)], caption, line, large=True, table=tables.list_device(device))

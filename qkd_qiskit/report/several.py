@@ -174,8 +174,8 @@ def lead(numbers: dict[str, Any]) -> str:
     best = max(bounded, key=lambda row: row["interval"][0])
     told = f"{describe_labels(best['labels'])}, {best['compared']}".removeprefix(", ")
     return (
-        f"{numbers['name']}: of {len(bounded)} paired comparisons with {paired['axis']} {paired['reference']}, {better} "
-        f"have an interval above 0 and {worse} one below. The interval that lies highest is of a gain of "
+        f"{numbers['name']}: of {len(bounded)} paired comparisons with {paired['axis']} {paired['reference']}, "
+        f"{better} have an interval above 0 and {worse} one below. The interval that lies highest is of "
         f"{wording.points(best['mean'])} points ({told}, noise × {best['noise_scale']:g})."
     )
 

@@ -152,7 +152,7 @@ def run_study(
         kept = sum(not missing_units(study.folder, cell) for cell in study.chosen)
         raise InterruptedRunError(
             f"interrupted; {kept} of {len(study.chosen)} cells are kept in {study.folder}\n"
-            f"go on with: qkd-qiskit run {name}"
+            f"go on with: qkd-qiskit run {name} --out {study.folder}"
         ) from None
     finally:
         directory.discard_if_empty()

@@ -18,6 +18,8 @@ from threadpoolctl import threadpool_limits
 from qkd_qiskit.classical.images import Dataset, Images
 from qkd_qiskit.distillation.training import predict
 from qkd_qiskit.exceptions import QkdError, RunError
+from qkd_qiskit.execution.compilation import CompiledCircuit
+from qkd_qiskit.execution.cost import circuit_duration, estimate_qpu_seconds
 from qkd_qiskit.execution.devices import Place, open_simulator
 from qkd_qiskit.files import read_json
 from qkd_qiskit.listening import Listener
@@ -136,46 +138,54 @@ def evaluate_cell(folder: Path, cell: Cell, units: list[EvaluationUnit]) -> None
     training = read_json(run.result)
     placed, dataset = load_placed(run)
     evaluate = _evaluate_control if placed.compilation is None else _evaluate_circuit
-    ideal: dict[int | None, tuple[np.ndarray, np.ndarray]] = {}
+    ideal: Ideal = {}
     for unit in units:
         began = time.perf_counter()
         images = select_samples(dataset.test, unit.samples, seed=placed.seed)
-        logits, (slope, scatter) = evaluate(placed, unit, dataset, images, ideal)
+        logits, facts = evaluate(placed, unit, dataset, images, ideal)
         content = describe_outcome(cell, unit, training, logits, images.labels.numpy())
-        content |= {"contraction": slope, "scatter": scatter, "evaluation_seconds": time.perf_counter() - began}
-        write_outcome(folder, content)
+        write_outcome(folder, {**content, **facts, "evaluation_seconds": time.perf_counter() - began})
 
 
-Fit = tuple[float | None, float | None]
+Ideal = dict[int | None, tuple[np.ndarray, np.ndarray]]
+"""Parameter values and noiseless expectation values of so many samples, kept for the evaluations that share them."""
 
 
 def _evaluate_circuit(
-    placed: PlacedStudent,
-    unit: EvaluationUnit,
-    dataset: Dataset,
-    images: Images,
-    ideal: dict[int | None, tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, Fit]:
-    """Return logits `(N, S)`, and slope and scatter of the expectation values; `ideal` keeps what units share."""
+    placed: PlacedStudent, unit: EvaluationUnit, dataset: Dataset, images: Images, ideal: Ideal
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return logits `(N, S)`, and what is known of expectation values and device."""
     if unit.samples not in ideal:
         values = placed.student.parameter_values(images.pixels)
         ideal[unit.samples] = values, noiseless_values(placed.logical, values)
     values, noiseless = ideal[unit.samples]
     place = open_simulator(unit.backend, placed.logical.circuit.num_qubits)
-    measure = partial(measure_fast, place, _compile(placed, place))
+    compiled = _compile(placed, place)
+    measure = partial(measure_fast, place, compiled)
     measured, count = measure(values, placed.seed), unit.backend.recalibrate
     head = recalibrate(placed, dataset, count, measure) if count else None
-    return placed.student.classify(measured, head), contraction_and_scatter(measured, noiseless)
+    slope, scatter = contraction_and_scatter(measured, noiseless)
+    facts = {"contraction": slope, "scatter": scatter, **_describe_device(place, compiled, len(images))}
+    return placed.student.classify(measured, head), facts
 
 
 def _evaluate_control(
-    placed: PlacedStudent, unit: EvaluationUnit, dataset: Dataset, images: Images, ideal: dict[int | None, Any]
-) -> tuple[np.ndarray, Fit]:
+    placed: PlacedStudent, unit: EvaluationUnit, dataset: Dataset, images: Images, ideal: Ideal
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Return a classical control's logits `(N, S)`: it has no gates for noise to act on, whatever the backend."""
-    return predict(placed.student, images.pixels).double().numpy(), (None, None)
+    return predict(placed.student, images.pixels).double().numpy(), {"contraction": None, "scatter": None}
 
 
-def _compile(placed: PlacedStudent, place: Place) -> Any:
+def _describe_device(place: Place, compiled: CompiledCircuit, samples: int) -> dict[str, Any]:
+    """Say which snapshot the noise is of, and what it would cost on the device that a fake one stands for."""
+    facts: dict[str, Any] = {"calibration": {"device": place.device, "date": place.calibration(())["date"]}}
+    if place.settings.kind == "fake" and place.target is not None and place.settings.shots:
+        duration = circuit_duration(compiled.isa.circuit, compiled.measured_qubits, place.target)
+        facts["qpu_seconds_estimated"] = estimate_qpu_seconds(samples * place.settings.shots, duration)
+    return facts
+
+
+def _compile(placed: PlacedStudent, place: Place) -> CompiledCircuit:
     """Return the circuit for a place: the one that was trained if it can run there, else one compiled anew."""
     if place.target is None and not placed.compiled.device:
         return placed.compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +110,10 @@ class SyntheticRun:
             "noiseless_logits": noiseless_logits,
             "labels": labels,
         }
-        self._write_evaluation(name, arrays, shots, kind)
+        self.write_evaluation(name, arrays, shots, kind)
         return arrays
 
-    def _write_evaluation(self, name: str, arrays: dict[str, np.ndarray], shots: int, kind: str) -> None:
+    def write_evaluation(self, name: str, arrays: dict[str, np.ndarray], shots: int, kind: str) -> None:
         folder = f"evaluations/{name}-0123456789ab"
         right, ideal = (arrays[key].argmax(1) == arrays["labels"] for key in ("logits", "noiseless_logits"))
         samples = len(right)
@@ -151,3 +152,19 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> SyntheticRun:
     run.add_evaluation()
     run.add_evaluation("fake_y", shots=0)
     return run
+
+
+@pytest.fixture
+def make_run() -> Callable[..., SyntheticRun]:
+    """Write a finished run with an evaluation into a folder."""
+
+    def make(path: Path, **settings: object) -> SyntheticRun:
+        run = SyntheticRun(path)
+        run.add_settings(**settings)
+        run.add_training()
+        if settings.get("teacher") == {"name": "none"}:
+            run.add_epochs(distillation=0.0)
+        run.add_evaluation()
+        return run
+
+    return make

@@ -218,3 +218,29 @@ def test_an_encoding_too_long_to_read_is_one_box(trained):
     assert (numbers["num_gates"], numbers["boxed_gates"]) == (403, 400)
     assert [gate["name"] for gate in numbers["gates"]] == ["encoding", "ry", "ry", "ry"]
     assert "encoding: 400 gates" in draw_circuit(numbers).svg
+
+
+def test_the_noiseless_student_is_told_once_if_aer_had_the_same_images(trained):
+    arrays = trained.add_evaluation()
+    ideal = {"logits": arrays["noiseless_logits"], "expectation_values": arrays["noiseless_expectation_values"]}
+    trained.write_evaluation("aer", arrays | ideal, 0, "aer")
+    rows = report_of(trained)["accuracies"]
+    assert [row["kind"] for row in rows] == ["teacher", "training", "noiseless", "backend"]
+    name = "evaluations/aer-0123456789ab/identity.json"
+    trained.write(name, {**trained.read(name), "images": "2" * 64})
+    rows = report_of(trained)["accuracies"]
+    assert [row["kind"] for row in rows] == ["teacher", "training", "noiseless", "noiseless", "backend"]
+
+
+def test_the_layout_is_put_on_the_devices_map_once_for_each_layout(trained):
+    trained.add_evaluation()
+    qubits = [{"qubit": q, "readout_error": 0.01} for q in range(6)]
+    couplings = [{"qubits": [q, q + 1], "gate": "ecr", "error": 0.02} for q in range(5)]
+    chart = {"device": "fake_x", "date": "2025-02-26", "qubits": qubits, "couplings": couplings}
+    trained.write("device_chart.json", chart)
+    trained.write("evaluations/fake_x-0123456789ab/device_chart.json", chart)
+    (device,) = report_of(trained)["devices"]
+    assert device["used_by"] == ["aer_noisy", "fake_x"]
+    assert {item["qubit"]: item["logical"] for item in device["qubits"] if item["used"]} == {3: 0, 1: 1, 2: 2}
+    text = write_report(trained.run).read_text()
+    assert "Map of fake_x with 6 qubits and 5 couplings. The circuit uses qubits 1 (1 %)" in text

@@ -134,6 +134,11 @@ def outline(axes: Axes) -> None:
         spine.set_color(GRID)
 
 
+def write_points(share: float) -> str:
+    """Write a difference of shares in percentage points, for an axis."""
+    return "0" if abs(share) < 1e-9 else f"{100 * share:+.3g}".replace("-", "−")
+
+
 def step_colour(index: int, total: int) -> str:
     """Return the colour of item `index` of `total` ordered ones."""
     return STEPS[round(index * (len(STEPS) - 1) / max(1, total - 1))]

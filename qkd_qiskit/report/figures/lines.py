@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
-from qkd_qiskit.report.figures.canvas import FAINT, GRID, KINDS, LINES, MARKERS, SURFACE, Panel, render
+from qkd_qiskit.report.figures.canvas import FAINT, GRID, KINDS, LINES, MARKERS, SURFACE, Panel, render, write_points
 
 SIZE = (3.7, 3.1)
 
@@ -118,13 +118,13 @@ def _finish(axes: Axes, look: Look, lines: Sequence[Line], limits: tuple[float, 
     if look.percent:
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     if look.points:
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "−").replace("+0", "0"))
+        axes.yaxis.set_major_formatter(lambda value, _: write_points(value))
         axes.axhline(0, color=FAINT, lw=1, zorder=1)
     axes.set_ylim(*limits)
     chances = {line.chance for line in lines if line.chance is not None} if look.percent else set()
     for chance in chances:
         axes.axhline(chance, color=GRID, lw=1.2, ls=(0, (4, 3)), zorder=1)
-        axes.annotate("chance", (1, chance), (-2, 3), ("axes fraction", "data"), "offset points", ha="right",
+        axes.annotate("chance", (0.55, chance), (0, 3), ("axes fraction", "data"), "offset points", ha="left",
                       fontsize=8, color=FAINT)  # fmt: skip
     axes.set(xlabel=look.x, ylabel=look.y)
     if any(line.label for line in lines):

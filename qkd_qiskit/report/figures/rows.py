@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qkd_qiskit.report.figures.canvas import DEVICE, FAINT, IDEAL, INK, SURFACE, Panel, render
+from qkd_qiskit.report.figures.canvas import DEVICE, FAINT, IDEAL, INK, SURFACE, Panel, render, write_points
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ def draw_rows(name: str, words: str, rows: Sequence[Row], *, difference: bool, t
             for mark in row.marks:
                 _draw_mark(axes, height + (0.09 if mark.open else -0.13) * (len(row.marks) > 1), mark, difference)
             edge = ("axes fraction", "data")
-            axes.annotate(row.label, (0, height), (0, 12), edge, "offset points", fontsize=9, weight="bold")
+            axes.annotate(
+                row.label, (0, height), (0, 12), edge, "offset points", fontsize=9, weight="bold",
+                bbox={"fc": SURFACE, "ec": "none", "pad": 0.8},
+            )  # fmt: skip
             axes.annotate(
                 _write(row.marks[-1].numbers["mean"], difference), (1.02, height), xycoords=edge, va="center",
                 weight="bold",
@@ -95,7 +98,7 @@ def _finish(axes: Axes, rows: Sequence[Row], difference: bool) -> None:
     axes.spines["left"].set_visible(False)
     if difference:
         axes.axvline(0, color=FAINT, lw=1.2, zorder=1)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "−").replace("+0", "0"))
+        axes.xaxis.set_major_formatter(lambda value, _: write_points(value))
         axes.set_xlabel("difference of test accuracy, percentage points, paired by seed")
     else:
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")

@@ -12,7 +12,7 @@ from qkd_qiskit.study.statistics import compare_paired
 
 PLAIN = ("none", "ce", "plain", "no teacher", "without", "without teacher")
 """Labels that say that nothing is distilled."""
-COMPARED = ("teacher", "loss", "distillation", "training")
+COMPARED = ("loss", "teacher", "distillation", "training")
 """Names of axes along which distilling is switched on and off."""
 DEVICE_SCALE = 1.0
 
@@ -26,10 +26,10 @@ def collect_comparison(records: Sequence[Record], *, compare: str | None = None)
     """
     shared = {name for name, values in find_axes(records).items() if len(values) < 2}
     scales, shots = find_condition(records, "noise_scale"), find_condition(records, "shots")
-    hidden = shared | ({scales} if scales else set()) | ({shots} if shots else set())
+    hidden = shared | find_repeated(records) | ({scales} if scales else set()) | ({shots} if shots else set())
     axis, reference = choose_compared(records, compare)
     return {
-        "axes": {name: values for name, values in find_axes(records).items() if name not in hidden},
+        "axes": {name: values for name, values in find_axes(records).items() if name not in {*shared, scales, shots}},
         "shared": {name: records[0].labels[name] for name in sorted(shared)} if records else {},
         "trainings": len({item.training for item in records}),
         "evaluations": len(records),
@@ -43,7 +43,7 @@ def collect_comparison(records: Sequence[Record], *, compare: str | None = None)
         "noise": {
             name: collect_lines(records, hidden, "noise_scale", value)
             for name, value in (
-                ("accuracy", lambda item: item.accuracy),
+                ("accuracy", _accuracy),
                 ("contraction", lambda item: item.contraction),
                 ("calibration_error", lambda item: item.calibration_error),
             )
@@ -64,6 +64,17 @@ def find_axes(records: Iterable[Record]) -> dict[str, list[Any]]:
         for name, value in item.labels.items():
             axes.setdefault(name, {})[value] = None
     return {name: list(values) for name, values in axes.items()}
+
+
+def find_repeated(records: Sequence[Record]) -> set[str]:
+    """Find the axes that are another name for one before them, such as the teacher where only one loss has one."""
+    axes, repeated = {name: values for name, values in find_axes(records).items() if len(values) > 1}, set()
+    for place, name in enumerate(axes):
+        for earlier in list(axes)[:place]:
+            pairs = {(item.labels.get(earlier), item.labels.get(name)) for item in records}
+            if len(pairs) == len(axes[name]) == len(axes[earlier]) and earlier not in repeated:
+                repeated.add(name)
+    return repeated
 
 
 def find_condition(records: Sequence[Record], quantity: str) -> str | None:
@@ -88,7 +99,7 @@ def choose_compared(records: Sequence[Record], compare: str | None) -> tuple[str
 
 
 def _plain_label(values: Iterable[Any]) -> Any:
-    return next((value for value in values if str(value).lower() in PLAIN), None)
+    return next((value for value in values if _is_plain(value)), None)
 
 
 def _visible(item: Record, hidden: set[str]) -> dict[str, Any]:
@@ -126,7 +137,10 @@ def _conditions(item: Record) -> dict[str, Any]:
 def _describe(group: Sequence[Record], value: Callable[[Record], float | None]) -> dict[str, Any]:
     by_seed = {item.seed: value(item) for item in group}
     known = {seed: number for seed, number in by_seed.items() if number is not None}
-    return {**describe_mean(list(known.values())), "by_seed": {str(seed): number for seed, number in known.items()}}
+    return {
+        **describe_mean(list(known.values()), share=value is _accuracy),
+        "by_seed": {str(seed): number for seed, number in known.items()},
+    }
 
 
 def collect_paired(
@@ -135,7 +149,8 @@ def collect_paired(
     """Subtract, seed by seed, the reference's accuracy from that of each other value of the compared axis."""
     if axis is None:
         return None
-    partner = {_pair_key(item, axis): item for item in records if item.labels.get(axis) == reference}
+    left_out = {axis, *find_followers(records, axis)}
+    partner = {_pair_key(item, left_out): item for item in records if item.labels.get(axis) == reference}
     others = [item for item in records if item.labels.get(axis) != reference]
 
     def key(item: Record) -> tuple[Any, ...]:
@@ -144,14 +159,13 @@ def collect_paired(
     rows = []
     for group in _gather(others, key).values():
         differences = {
-            item.seed: item.accuracy - partner[_pair_key(item, axis)].accuracy
+            item.seed: item.accuracy - partner[_pair_key(item, left_out)].accuracy
             for item in group
-            if _pair_key(item, axis) in partner
+            if _pair_key(item, left_out) in partner
         }
-        labels = _visible(group[0], hidden | {axis})
         rows.append(
             {
-                "labels": {name: value for name, value in labels.items() if not _follows(name, axis)},
+                "labels": _visible(group[0], hidden | left_out),
                 "compared": group[0].labels[axis],
                 **_conditions(group[0]),
                 **describe_paired(list(differences.values())),
@@ -168,14 +182,23 @@ def describe_paired(differences: Sequence[float]) -> dict[str, Any]:
     return {"seeds": found.n, "mean": found.mean, "interval": interval, "reason": found.refused or None, "p": found.p}
 
 
-def _pair_key(item: Record, axis: str) -> tuple[Any, ...]:
-    rest = tuple((name, value) for name, value in item.labels.items() if name != axis and not _follows(name, axis))
+def _pair_key(item: Record, left_out: set[str]) -> tuple[Any, ...]:
+    rest = tuple((name, value) for name, value in item.labels.items() if name not in left_out)
     return (*rest, item.seed, item.noise_scale, item.shots)
 
 
-def _follows(name: str, axis: str) -> bool:
-    """Tell whether a setting of runs only says more about the compared one: plain training has no temperature."""
-    return axis in ("loss", "teacher") and (name.startswith(("distillation.", "teacher.")) or name in ("teacher",))
+def find_followers(records: Sequence[Record], axis: str) -> set[str]:
+    """Find the axes that say no more than whether there is a teacher, as the compared one does, and can't be paired."""
+    return {
+        name
+        for name in ("loss", "teacher")
+        if name != axis
+        and all(_is_plain(item.labels.get(name)) == _is_plain(item.labels.get(axis)) for item in records)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    return str(value).lower() in PLAIN
 
 
 def collect_lines(

@@ -108,8 +108,9 @@ def name_runs(runs: Sequence[StoredRun]) -> dict[str, dict[str, Any]]:
     """Return for each run the settings in which not all runs agree, but for seeds, under short names."""
     flat = {run.name: _settings(run) for run in runs}
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
-    differing = [key for key in keys if len({settings.get(key, "") for settings in flat.values()}) > 1]
-    return {name: {LABELS.get(key, key): settings.get(key, "") for key in differing} for name, settings in flat.items()}
+    shared = [key for key in keys if all(key in settings for settings in flat.values())]  # the others follow from these
+    differing = [key for key in shared if len({settings[key] for settings in flat.values()}) > 1]
+    return {name: {LABELS.get(key, key): settings[key] for key in differing} for name, settings in flat.items()}
 
 
 def _settings(run: StoredRun) -> dict[str, str]:

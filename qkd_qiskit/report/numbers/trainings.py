@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qkd_qiskit.report.numbers.comparison import find_axes
+from qkd_qiskit.report.numbers.comparison import find_axes, find_repeated
 from qkd_qiskit.report.numbers.curves import finite
 from qkd_qiskit.report.numbers.intervals import describe_mean
 from qkd_qiskit.report.numbers.records import Record
@@ -25,10 +25,11 @@ def collect_trainings(records: Sequence[Record]) -> list[dict[str, Any]]:
     for item in records:
         for name, value in item.labels.items():
             labels.setdefault(item.training, {}).setdefault(name, set()).add(value)
+    repeated = find_repeated(records)
     axes = [
         name
         for name, values in find_axes(records).items()
-        if len(values) > 1 and all(len(own.get(name, ())) == 1 for own in labels.values())
+        if len(values) > 1 and name not in repeated and all(len(own.get(name, ())) == 1 for own in labels.values())
     ]
     groups: dict[tuple[Any, ...], dict[int, list[dict[str, Any]]]] = {}
     for item in {item.training: item for item in reversed(records)}.values():
@@ -54,7 +55,7 @@ def _describe_group(labels: dict[str, Any], by_seed: dict[int, list[dict[str, An
         }
         values = {str(seed): [row.get(epoch) for epoch in chosen] for seed, row in rows.items()}
         columns = [[number for number in column if number is not None] for column in zip(*values.values())]
-        described = [describe_mean(column) for column in columns]
+        described = [describe_mean(column, share=name == "validation_accuracy") for column in columns]
         series[name] = {
             "by_seed": values,
             "mean": [item["mean"] for item in described],

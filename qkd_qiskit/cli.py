@@ -120,7 +120,7 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
         str,
         "parities (all Z-strings), z (one a qubit) or projectors (all bit strings).  [parities]",
     ),
-    "--head": ("student.head", str, "affine or paper.  [affine]"),
+    "--head": ("student.head", str, "affine, normalised or paper.  [affine]"),
     "--loss": (
         "distillation.loss",
         str,
@@ -156,7 +156,7 @@ def _train_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @click.option("--backend", default="aer", show_default=True, help="Where the circuit runs: see `qkd-qiskit backends`.")
 @_train_options
-@click.option("--preset", help="Named settings: paper (the paper's loss), paper_v1 (its v1 as coded) or corrected.")
+@click.option("--preset", help="Named settings: paper, paper_v1, corrected or robust (against noise).")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. training.clip=0.5.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [runs/<made up from settings and time>]")
 @click.option(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from qkd_qiskit.config import Settings
 from qkd_qiskit.distillation.checkpoints import load_checkpoint
@@ -16,10 +18,13 @@ from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.devices import open_simulator
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
-from qkd_qiskit.pipeline.evaluation import evaluate_run, measure_on_simulator
+from qkd_qiskit.pipeline.checking import check_settings
+from qkd_qiskit.pipeline.evaluation import evaluate_run
 from qkd_qiskit.pipeline.fast_evaluation import measure_fast
 from qkd_qiskit.pipeline.jobs import read_settings
 from qkd_qiskit.pipeline.loading import load_placed
+from qkd_qiskit.pipeline.recalibrating import recalibrate
+from qkd_qiskit.pipeline.simulating import measure_on_simulator
 from qkd_qiskit.pipeline.training import train_run
 from qkd_qiskit.runs import RunDirectory
 
@@ -132,6 +137,17 @@ def test_evaluation_with_a_head_fitted_anew(trained: RunDirectory) -> None:
         assert np.abs(first["logits"] - second["logits"]).max() > 0.1
 
 
+def test_a_studys_recalibration_is_that_of_evaluate(trained: RunDirectory) -> None:
+    """Exact values: what the fast road of studies fits is the head that `evaluate` keeps."""
+    backend = resolve_backend("aer_noisy", {"noise": "fake_manila", "noise_scale": 5.0, "recalibrate": 60})
+    placed, dataset = load_placed(trained)
+    place = open_simulator(backend, 2)
+    head = recalibrate(placed, dataset, 60, partial(measure_fast, place, placed.compiled))
+    kept = load_file(Path(evaluate_run(trained, backend, samples=4)["folder"]) / "head.safetensors")
+    for name, weight in head.state_dict().items():
+        torch.testing.assert_close(kept[name], weight, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("mitigation", [{"readout": True}, {"zne": True}, {"readout": True, "zne": True}])
 def test_the_fast_road_mitigates_as_aer_does(trained: RunDirectory, mitigation: dict) -> None:
     placed, dataset = load_placed(trained)
@@ -169,3 +185,10 @@ def test_contradictions_are_refused_in_plain_words(tmp_path: Path, change: dict,
 def test_hardware_refuses_to_be_recalibrated_on() -> None:
     with pytest.raises(ConfigurationError, match="not offered on hardware yet"):
         resolve_backend("ibm_brisbane", {"recalibrate": 100})
+
+
+def test_the_robust_preset_is_a_run_that_can_be() -> None:
+    settings = read_settings({"backend": "aer_noisy"}, preset="robust")
+    check_settings(settings)
+    assert settings.student.head == "normalised"
+    assert settings.training.injection > 0

@@ -300,5 +300,10 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernel", "Compiled 
 
 PyMODINIT_FUNC PyInit__kernel(void)
 {
-    return PyModule_Create(&module);
+    PyObject *made = PyModule_Create(&module);
+    if (made && PyModule_AddIntConstant(made, "FORMAT", 2) < 0) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    return made;
 }

@@ -7,6 +7,7 @@ as an RZ turn, and the way back runs the front again instead of keeping its vect
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,8 @@ _TILE = 16
 _COLUMNS = 4
 _WORTH_A_THREAD = 2**18
 _TAIL = -1
+_FORMAT = 2
+"""What is agreed between this module and `_kernel.c`; change both numbers with it."""
 _PREPARE, _SAMPLES, _FINISH = 1, 2, 4
 
 
@@ -41,13 +44,21 @@ def _kernel() -> Any:
 
 
 def has_kernel() -> bool:
-    """Return whether the extension module is to be used: it was built, and QKD_NO_KERNEL isn't set."""
+    """Return whether the extension module is to be used: it was built, for this source, and QKD_NO_KERNEL isn't set."""
     if os.environ.get(SWITCH):
         return False
     try:
-        return _kernel() is not None
+        found = getattr(_kernel(), "FORMAT", None)
     except ImportError:
         return False
+    if found != _FORMAT:
+        warnings.warn(
+            f"the compiled kernel is of another version ({found}, not {_FORMAT}) and is left out; build it again with "
+            "pip install --editable . --no-deps",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 @dataclass

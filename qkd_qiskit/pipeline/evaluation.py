@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,17 @@ from qkd_qiskit.exceptions import BackendError, ConfigurationError
 from qkd_qiskit.execution.aer import evaluate_on_aer
 from qkd_qiskit.execution.compilation import CompiledCircuit, digest_circuit
 from qkd_qiskit.execution.cost import circuit_duration, estimate_qpu_seconds
-from qkd_qiskit.execution.devices import Place, open_simulator
+from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.execution.profiles import resolve_backend
-from qkd_qiskit.execution.simulated_mitigation import check_simulated_mitigation, evaluate_mitigated, is_mitigated
+from qkd_qiskit.execution.simulated_mitigation import check_simulated_mitigation
 from qkd_qiskit.files import read_json, write_atomically, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.hardware import HardwareEvaluation, name_evaluation
 from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.pipeline.outcomes import Evaluation, Measured
 from qkd_qiskit.pipeline.placing import PlacedStudent
-from qkd_qiskit.pipeline.recalibrating import recalibrate
 from qkd_qiskit.pipeline.sampling import select_rows
+from qkd_qiskit.pipeline.simulating import fit_head, measure_on_simulator, open_for
 from qkd_qiskit.pipeline.spending import Collected, Pending, Spending
 from qkd_qiskit.runs import CHART, RunDirectory
 
@@ -89,9 +88,9 @@ def evaluate(
         return conclude(placed, outcome.compiled, settings, images, values, _measured(outcome))
     if settings.recalibrate and dataset is None:
         raise ConfigurationError("backend.recalibrate needs training images; give evaluate(..., dataset=dataset)")
-    place, compiled = _open_simulator(settings, placed, listener)
+    place, compiled = open_for(settings, placed, listener)
     measured = measure_on_simulator(place, compiled, values, seed, listener)
-    head, measured = _recalibrate(placed, dataset, place, compiled, measured, listener)
+    head, measured = fit_head(placed, dataset, place, compiled, measured, listener)
     return conclude(placed, compiled, settings, images, values, measured, head)
 
 
@@ -112,65 +111,6 @@ def resolve_shots(settings: BackendSettings, shots: int | None) -> BackendSettin
     elif not settings.shots:
         raise ConfigurationError(f"{settings.name} can't give exact values; give --shots 1024, say")
     return settings
-
-
-def _open_simulator(
-    settings: BackendSettings, placed: PlacedStudent, listener: Listener
-) -> tuple[Place, CompiledCircuit]:
-    place = open_simulator(settings, placed.logical.circuit.num_qubits)
-    compiled, anew = place.adopt(placed.compiled, placed.logical)
-    trained_for = placed.compiled.device or "an ideal simulator"
-    if anew and place.target is not None:
-        listener.say(
-            f"the student was trained for {trained_for}: its logical circuit was compiled anew for {place.device}"
-        )
-    return place, compiled
-
-
-def measure_on_simulator(
-    place: Place, compiled: CompiledCircuit, parameter_values: np.ndarray, seed: int, listener: Listener
-) -> Measured:
-    """Run on Aer, with the place's noise and mitigation, exactly or counting."""
-    settings = place.settings
-    how: dict[str, Any] = {
-        "noise_model": place.noise(compiled.physical_qubits),
-        "shots": settings.shots or None,
-        "seed": seed,
-        "report": lambda done, total: listener.progress(f"evaluating on {settings.name}", done, total),
-    }
-    if is_mitigated(settings):
-        mitigated = evaluate_mitigated(compiled.cropped, parameter_values, settings.mitigation, **how)
-        facts = {"mitigation": {"readout": bool(settings.mitigation.readout), "zne_factors": list(mitigated.factors)}}
-        return Measured(mitigated.values, mitigated.errors, facts=facts, executions=mitigated.executions)
-    return Measured(*evaluate_on_aer(compiled.cropped, parameter_values, **how))
-
-
-def _recalibrate(
-    placed: PlacedStudent,
-    dataset: Dataset | None,
-    place: Place,
-    compiled: CompiledCircuit,
-    measured: Measured,
-    listener: Listener,
-) -> tuple[nn.Module | None, Measured]:
-    """Fit the head anew if it is asked for; what that takes is added to what was measured."""
-    count = place.settings.recalibrate
-    if not count or dataset is None:
-        return None, measured
-    spent = []
-
-    def measure(parameter_values: np.ndarray, seed: int) -> np.ndarray:
-        found = measure_on_simulator(place, compiled, parameter_values, seed, listener)
-        spent.append(_executions(found, place))
-        return found.values
-
-    head = recalibrate(placed, dataset, count, measure)
-    facts = {**measured.facts, "recalibrated": {"images": count, "executions": sum(spent)}}
-    return head, replace(measured, executions=_executions(measured, place) + sum(spent), facts=facts)
-
-
-def _executions(measured: Measured, place: Place) -> int:
-    return measured.executions or len(measured.values) * (place.settings.shots or 1)
 
 
 def _measured(collected: Collected) -> Measured:
@@ -283,9 +223,9 @@ def evaluate_run(
         write_json(folder / "identity.json", identity)
         values, began = placed.student.parameter_values(images.pixels), time.perf_counter()
         if settings.kind != "ibm":
-            place, compiled = _open_simulator(settings, placed, listener)
+            place, compiled = open_for(settings, placed, listener)
             measured = measure_on_simulator(place, compiled, values, placed.seed, listener)
-            head, measured = _recalibrate(placed, dataset, place, compiled, measured, listener)
+            head, measured = fit_head(placed, dataset, place, compiled, measured, listener)
             evaluation = conclude(placed, compiled, settings, images, values, measured, head)
             if head is not None:
                 _keep_head(folder, head)

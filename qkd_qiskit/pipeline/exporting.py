@@ -56,6 +56,8 @@ def export_run(run: RunDirectory, out: Path | None = None, *, listener: Listener
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is not an empty folder; choose another --out, nothing was changed")
     placed, _ = load_placed(run, listener)
+    if placed.compilation is None:
+        raise RunError(f"{run} is a classical control: it has no circuit to export; its weights are in {run.best}")
     result, environment = read_json(run.result), read_json(run.path / "environment.json")
     facts = {
         "format": FORMAT,

@@ -16,8 +16,8 @@ from qkd_qiskit.execution.compilation import CompiledCircuit
 from qkd_qiskit.execution.devices import Place
 from qkd_qiskit.execution.simulated_mitigation import evaluate_mitigated, is_mitigated
 from qkd_qiskit.listening import Listener
-from qkd_qiskit.pipeline.evaluation import measure_on_simulator
 from qkd_qiskit.pipeline.placing import LARGEST_DIFFERENCE
+from qkd_qiskit.pipeline.simulating import measure_on_simulator
 from qkd_qiskit.quantum.circuit import StudentCircuit
 from qkd_qiskit.quantum.observables import build_observables
 

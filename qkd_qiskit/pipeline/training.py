@@ -34,7 +34,8 @@ from qkd_qiskit.distillation.training import (
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError, RunError
 from qkd_qiskit.files import append_json_line, read_json, write_json
 from qkd_qiskit.listening import Listener
-from qkd_qiskit.pipeline.placing import PlacedStudent, check_batch_size, check_settings, probe
+from qkd_qiskit.pipeline.checking import check_settings
+from qkd_qiskit.pipeline.placing import PlacedStudent, check_batch_size, probe
 from qkd_qiskit.pipeline.preparing import Prepared, prepare, record_environment
 from qkd_qiskit.pipeline.recalibrating import recalibrate
 from qkd_qiskit.runs import RunDirectory, choose_directory

@@ -8,7 +8,8 @@ from typing import Any
 from qkd_qiskit.classical.datasets import parse_classes
 from qkd_qiskit.config import Settings
 from qkd_qiskit.exceptions import ConfigurationError
-from qkd_qiskit.pipeline.placing import check_settings, make_blueprint
+from qkd_qiskit.pipeline.checking import check_settings
+from qkd_qiskit.pipeline.placing import make_blueprint
 
 NUM_CLASSES = 10
 """Of every data set that there is."""

@@ -11,7 +11,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp
 
-from qkd_qiskit.exact import ExactExpectation
+from qkd_qiskit.exact import ExactExpectation, compiled
 from qkd_qiskit.exact.compiled import SWITCH, has_kernel
 from tests.exact.reference import (
     amplitude_student,
@@ -178,6 +178,13 @@ def test_a_second_derivative_is_refused():
 def test_the_switch_turns_the_kernel_off(monkeypatch):
     monkeypatch.setenv(SWITCH, "1")
     assert not has_kernel()
+
+
+@needs_kernel
+def test_a_kernel_of_another_version_is_left_out_aloud(monkeypatch):
+    monkeypatch.setattr(compiled, "_FORMAT", 10_000)
+    with pytest.warns(UserWarning, match="another version.*build it again"):
+        assert not has_kernel()
 
 
 @needs_kernel

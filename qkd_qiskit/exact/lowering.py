@@ -4,15 +4,16 @@ Every gate exp(-i theta G) is W RZ..RZ W^-1 with constant W (its eigenbasis) and
 one RZ between CX gates. Noise is constant too. What is left with a parameter is one phase on one qubit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import Gate, Instruction, ParameterExpression
-from qiskit.circuit.library import XGate
+from qiskit.circuit.library import XGate, get_standard_gate_name_mapping
 from qiskit.quantum_info import Operator
 
 from qkd_qiskit.exact.angles import AngleTable
@@ -23,6 +24,11 @@ from qkd_qiskit.exceptions import ConfigurationError
 Array = np.ndarray
 _SILENT = ("barrier", "delay", "id", "global_phase")
 _CHANNELS = ("kraus", "superop", "quantum_channel", "reset")
+_WHOLE = {
+    "unitary", "diagonal", "multiplexer", "initialize", "pauli", "mcx", "mcx_gray", "mcy", "mcz", "mcp", "mcphase",
+    "mcr", "mcrx", "mcry", "mcrz", "mcsx", "mcu", "mcu1", "mcu2", "mcu3", "mcswap",
+}  # fmt: skip
+"""Instructions that Aer runs in one piece, besides Qiskit's standard gates: noise acts on them by their own name."""
 _CX = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]], dtype=complex)
 _PROBES = (0.0, 0.37, 1.91, -2.73)
 
@@ -49,6 +55,11 @@ class Phase:
 
 
 Operation = Constant | Phase
+
+
+@cache
+def _standard_gates() -> frozenset[str]:
+    return frozenset(get_standard_gate_name_mapping())
 
 
 def needs_density_matrix(circuit: QuantumCircuit, noise: NoiseTable) -> bool:
@@ -106,10 +117,20 @@ class _Lowering:
             for part, where in (*flips, (closed, qubits), *flips):
                 yield from self.noisy_instruction(part, where, 0)
             return
+        if not self._noise.is_noiseless and self._is_composite(gate):
+            yield from self._definition(gate, qubits, None, self.noisy_instruction)
+            return
         yield from self._ideal(gate, qubits)
         error = self._noise.error_ptm(getattr(gate, "label", None) or gate.name, qubits)
         if error is not None:
             yield Constant(qubits[::-1], error)
+
+    def _is_composite(self, gate: Instruction) -> bool:
+        """Whether noise acts on the gates that it is made of: Aer has no such gate, and the model no error for it."""
+        if gate.name in _WHOLE or gate.name in _standard_gates() or gate.name in _CHANNELS:
+            return False
+        known = self._noise.names_error_of(gate.name) or self._noise.names_error_of(getattr(gate, "label", None))
+        return not known and getattr(gate, "definition", None) is not None
 
     def _ideal(self, gate: Instruction, qubits: tuple[int, ...]) -> Iterator[Operation]:
         if gate.name in _SILENT:
@@ -147,7 +168,14 @@ class _Lowering:
         yield Phase(qubits[-1], angle, sampled=sampled)
         yield from reversed(ladder)
 
-    def _definition(self, gate: Instruction, qubits: tuple[int, ...], cause: Exception | None) -> Iterator[Operation]:
+    def _definition(
+        self,
+        gate: Instruction,
+        qubits: tuple[int, ...],
+        cause: Exception | None,
+        lower: Callable[..., Iterator[Operation]] | None = None,
+    ) -> Iterator[Operation]:
+        """Yield what a gate is defined by, each part ideal unless `lower` says otherwise."""
         definition = _u_definition(*gate.params) if gate.name in ("u", "u3") else getattr(gate, "definition", None)
         if definition is None:
             raise ConfigurationError(
@@ -158,7 +186,7 @@ class _Lowering:
         for item in definition.data:
             inner = tuple(qubits[index[bit]] for bit in item.qubits)
             _refuse_classical(item.operation, len(item.clbits))
-            yield from self._ideal(item.operation, inner)
+            yield from lower(item.operation, inner, 0) if lower else self._ideal(item.operation, inner)
 
     def _unitary(self, unitary: Array, qubits: Sequence[int]) -> Constant:
         return Constant(tuple(qubits)[::-1], unitary_ptm(unitary) if self._mixed else unitary)

@@ -82,6 +82,11 @@ class NoiseTable:
             )
         return self.channel(error)
 
+    def names_error_of(self, name: str | None) -> bool:
+        """Return whether the model has an error for instructions of that name, on any qubits."""
+        model = self._model
+        return model is not None and (name in model._local_quantum_errors or name in model._default_quantum_errors)
+
     def channel(self, error: Any) -> Array:
         """Return the Pauli transfer matrix of an Aer error, computed once an object."""
         if id(error) not in self._cache:

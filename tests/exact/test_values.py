@@ -231,6 +231,37 @@ def test_composite_gates_and_unitaries():
     assert difference(circuit, [theta], [], None, np.random.default_rng(0)) < 1e-12
 
 
+@pytest.mark.parametrize("constant", [False, True])
+def test_noise_acts_inside_composite_gates(constant):
+    """Aer itself refuses them until they are decomposed: with `decompose` it sees the gates that we have to see."""
+    circuit, inputs, weights = student(2, 1)
+    numbers = np.random.default_rng(0).normal(size=(1, 6))
+    inner = bind(circuit, inputs + weights, numbers[0]) if constant else circuit
+    block = QuantumCircuit(2, name="inner block")
+    block.append(inner.to_gate(), [1, 0])
+    outer = QuantumCircuit(3)
+    outer.append(block.to_gate(), [2, 0])
+    outer.append(block.to_instruction(), [0, 1])
+    parts = ([], [], np.zeros((1, 0)), np.zeros(0)) if constant else (inputs, weights, numbers[:, :2], numbers[0, 2:])
+    observables = [SparsePauliOp("ZZZ"), SparsePauliOp("XIY")]
+    exact = ExactExpectation(outer, observables, *parts[:2], noise_model=mixed_model()).values(*parts[2:])
+    given = [] if constant else inputs + weights
+    wanted = aer_values(outer.decompose(reps=2), observables, given, numbers if given else [[]], mixed_model())
+    np.testing.assert_allclose(exact, wanted, atol=1e-12)
+
+
+def test_a_composite_gate_with_an_error_of_its_own_is_taken_whole():
+    inner = QuantumCircuit(1, name="block")
+    inner.x(0)
+    circuit = QuantumCircuit(1)
+    circuit.append(inner.to_gate(), [0])
+    model = NoiseModel()
+    model.add_all_qubit_quantum_error(depolarizing_error(0.5, 1), ["x"])
+    model.add_all_qubit_quantum_error(depolarizing_error(0.1, 1), ["block"])
+    exact = ExactExpectation(circuit, [SparsePauliOp("Z")], [], [], noise_model=model)
+    np.testing.assert_allclose(exact.values(*NOTHING), [[-0.9]], atol=1e-14)
+
+
 def test_initialize_starts_with_resets():
     circuit = QuantumCircuit(2)
     circuit.append(Initialize([0.6, 0, 0, 0.8]), [0, 1])

@@ -286,6 +286,22 @@ def test_the_ledger_of_a_newer_version_is_left_alone(ledger_file: Path) -> None:
     assert "newer than this program" in result.stderr
 
 
+@pytest.mark.parametrize("table", ["evaluations", "events", "sessions"])
+def test_a_ledger_that_lacks_a_table_is_refused_by_name(
+    run: Path, server: RuntimeServer, ledger_file: Path, clock: FastClock, table: str
+) -> None:
+    server.hold()
+    evaluate(run, "--no-wait")
+    with sqlite3.connect(ledger_file) as database:
+        database.execute(f"DROP TABLE {table}")
+    database.close()
+    command = ["jobs", "show", "1"] if table == "events" else ["jobs", "resume", "--all"]
+    answer = call(*command)
+    assert answer.exit_code == 9
+    assert f"no such table: {table}" in answer.stderr
+    assert server.posts == 1
+
+
 def test_a_file_that_is_no_ledger_is_refused_by_name(ledger_file: Path) -> None:
     ledger_file.write_text("precious notes" * 100)
     assert "can't open the ledger" in call("jobs").stderr

@@ -168,13 +168,16 @@ class Ledger:
         except sqlite3.Error as error:
             raise LedgerError(f"can't write the ledger {self.path}: {error}; make room, then resume") from error
 
-    def _select(self, condition: str = "1", values: Iterable[Any] = ()) -> list[Record]:
+    def _read(self, query: str, values: Iterable[Any] = ()) -> list[sqlite3.Row]:
         assert self._database is not None, "open the ledger with `with`"
         try:
-            rows = self._database.execute(f"SELECT * FROM records WHERE {condition} ORDER BY number", tuple(values))
-            return [Record(**dict(row)) for row in rows]
+            return self._database.execute(query, tuple(values)).fetchall()
         except sqlite3.Error as error:
             raise LedgerError(f"can't read the ledger {self.path}: {error}") from error
+
+    def _select(self, condition: str = "1", values: Iterable[Any] = ()) -> list[Record]:
+        rows = self._read(f"SELECT * FROM records WHERE {condition} ORDER BY number", values)
+        return [Record(**dict(row)) for row in rows]
 
     def records(self, evaluation: str | None = None) -> list[Record]:
         """List all records, or one evaluation's, oldest first."""
@@ -191,9 +194,8 @@ class Ledger:
 
     def evaluation(self, name: str) -> dict[str, Any] | None:
         """Return an evaluation's row, its request decoded; `None` if it is not in the ledger."""
-        assert self._database is not None
-        row = self._database.execute("SELECT * FROM evaluations WHERE id = ?", [name]).fetchone()
-        return {**dict(row), "request": json.loads(row["request"])} if row else None
+        rows = self._read("SELECT * FROM evaluations WHERE id = ?", [name])
+        return {**dict(rows[0]), "request": json.loads(rows[0]["request"])} if rows else None
 
     def add_evaluation(self, name: str, run: str, backend: str, request: dict[str, Any], budget: float) -> None:
         """Write down what an evaluation was asked for, or what it may cost from now on."""
@@ -257,10 +259,7 @@ class Ledger:
 
     def events(self, record: Record) -> list[tuple[float, str]]:
         """List what happened to a record, oldest first."""
-        assert self._database is not None
-        rows = self._database.execute(
-            "SELECT moment, what FROM events WHERE record = ? ORDER BY number", [record.number]
-        )
+        rows = self._read("SELECT moment, what FROM events WHERE record = ? ORDER BY number", [record.number])
         return [(row["moment"], row["what"]) for row in rows]
 
     def is_in_doubt(self, record: Record) -> bool:
@@ -275,16 +274,14 @@ class Ledger:
 
     def extra_jobs(self, record: Record) -> set[str]:
         """Name the extra jobs of a record that have been dealt with."""
-        assert self._database is not None
-        rows = self._database.execute("SELECT job_id FROM extra_jobs WHERE record = ?", [record.number])
+        rows = self._read("SELECT job_id FROM extra_jobs WHERE record = ?", [record.number])
         return {row["job_id"] for row in rows}
 
     def charged_extra(self, evaluation: str) -> float:
         """Return the QPU seconds that an evaluation's extra jobs cost, as far as the service has said."""
-        assert self._database is not None
         condition = "record IN (SELECT number FROM records WHERE evaluation = ?)"
         query = f"SELECT TOTAL(charged) FROM extra_jobs WHERE {condition}"
-        return float(self._database.execute(query, [evaluation]).fetchone()[0])
+        return float(self._read(query, [evaluation])[0][0])
 
     def open_session(self, session_id: str, backend: str) -> None:
         """Note a session that has to be closed."""
@@ -298,8 +295,7 @@ class Ledger:
 
     def open_sessions(self) -> list[str]:
         """List the sessions that an earlier process has left open."""
-        assert self._database is not None
-        return [row["id"] for row in self._database.execute("SELECT id FROM sessions WHERE closed = 0 ORDER BY rowid")]
+        return [row["id"] for row in self._read("SELECT id FROM sessions WHERE closed = 0 ORDER BY rowid")]
 
     @property
     def results(self) -> Path:

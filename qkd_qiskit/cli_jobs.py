@@ -99,7 +99,8 @@ def _moment(seconds: float) -> str:
 @jobs.command()
 @click.argument("name", metavar="[ID]", required=False)
 @click.option("--all", "everything", is_flag=True, help="All evaluations that have no result yet.")
-@click.option("--retry-failed", is_flag=True, help="Submit units again whose jobs failed.")
+@click.option("--retry-failed", is_flag=True, help="Submit units again whose jobs failed or were cancelled; asks.")
+@click.option("--yes", is_flag=True, help="Pay for that without being asked.")
 @LEDGER
 @ACCOUNT
 @shared_options
@@ -119,7 +120,7 @@ def resume(
 @click.pass_context
 def wait(context: click.Context, name: str | None, ledger: Path | None, as_json: bool, **options: Any) -> None:
     """Wait for the results of one evaluation, or of all, and write them."""
-    _resume(context, name, name is None, ledger, as_json, retry_failed=False, **options)
+    _resume(context, name, name is None, ledger, as_json, retry_failed=False, yes=False, **options)
 
 
 def _resume(
@@ -130,6 +131,7 @@ def _resume(
     as_json: bool,
     *,
     retry_failed: bool,
+    yes: bool,
     account: str | None,
     quiet: bool,
 ) -> None:
@@ -138,15 +140,18 @@ def _resume(
 
     if (name is None) != everything:
         raise ConfigurationError("give an ID or --all; `qkd-qiskit jobs` lists them")
+    if yes and not retry_failed:
+        raise ConfigurationError("--yes pays for what --retry-failed submits again; give both, or leave it out")
     results: list[dict[str, Any]] = []
     failures: list[QkdError] = []
     with _open(context, ledger) as opened:
         records = opened.records() if everything else _find(opened, name or "")
         for evaluation in dict.fromkeys(record.evaluation for record in records):
-            if everything and _is_history(opened, evaluation):
+            if everything and _is_settled(opened, evaluation, retry_failed):
                 continue
+            listener = open_listener(quiet=quiet or as_json)
             try:
-                results += _finish(opened, evaluation, retry_failed, account, open_listener(quiet=quiet or as_json))
+                results += _finish(opened, evaluation, retry_failed, yes, account, listener)
             except (InterruptedRunError, AccountError):  # it is the same for all the others
                 raise
             except QkdError as error:
@@ -155,36 +160,50 @@ def _resume(
     if as_json:
         errors = [{"error": str(error), "exit_code": error.exit_code} for error in failures]
         click.echo(json.dumps({"evaluations": results, "failed": len(failures), "errors": errors}))
+    elif not results and not failures:
+        click.echo("nothing to resume")
     for result in [] if as_json else results:
         show_evaluation(result, False)
     if failures:
         context.exit(failures[0].exit_code)
 
 
-def _is_history(ledger: Any, evaluation: str) -> bool:
-    """Whether nothing is open and the run that it was for is gone: a user may throw old runs away."""
-    from qkd_qiskit.execution.ledger import OPEN_STATES
+def _is_settled(ledger: Any, evaluation: str, retry_failed: bool) -> bool:
+    """Whether nothing is open, and it is finished, or you called it off, or its run is gone (old runs may be)."""
+    from qkd_qiskit.execution.ledger import BY_USER, OPEN_STATES
+    from qkd_qiskit.runs import RunDirectory
 
-    row = ledger.evaluation(evaluation) or {"request": {}}
-    gone = not Path(row["request"].get("run", "")).is_dir()
-    return gone and not any(record.state in OPEN_STATES for record in ledger.records(evaluation))
+    records = ledger.records(evaluation)
+    if any(record.state in OPEN_STATES for record in records):
+        return False
+    request = (ledger.evaluation(evaluation) or {"request": {}})["request"]
+    run = RunDirectory(Path(request.get("run", "")))
+    if not run.path.is_dir():
+        return True
+    newest = {record.unit: record for record in records}
+    if not retry_failed and any(record.reason == BY_USER for record in newest.values()):
+        click.echo(f"evaluation {evaluation[:12]}: you cancelled it; --retry-failed pays for it once more", err=True)
+        return True
+    name = f"{request.get('backend', {}).get('name')}-{evaluation[:12]}"
+    return (run.evaluations / name / "result.json").exists()
 
 
 def _finish(
-    ledger: Any, evaluation: str, retry_failed: bool, account: str | None, listener: Any
+    ledger: Any, evaluation: str, retry_failed: bool, yes: bool, account: str | None, listener: Any
 ) -> list[dict[str, Any]]:
     """Finish one evaluation from what the ledger knows of it."""
     row = ledger.evaluation(evaluation) or {"request": {}}
     request = row["request"]
     if not request:
         raise ConfigurationError("it was made from Python without a run directory; finish it there")
+    from qkd_qiskit.cli_evaluate import ask_price
     from qkd_qiskit.config import BackendSettings, validate
     from qkd_qiskit.pipeline.evaluation import evaluate_run
     from qkd_qiskit.pipeline.spending import Spending
     from qkd_qiskit.runs import RunDirectory
 
     settings = validate(BackendSettings, {**request["backend"], "max_qpu_seconds": int(row["budget"])}, "ledger")
-    spending = Spending(ledger=ledger, retry_failed=retry_failed, account=account)
+    spending = Spending(ledger=ledger, confirmed=yes, ask=ask_price, retry_failed=retry_failed, account=account)
     run = RunDirectory(Path(request["run"]))
     return [
         evaluate_run(

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from qkd_qiskit.execution.ledger import Ledger
+from qkd_qiskit.report.reading import read_run
+from qkd_qiskit.runs import RunDirectory
 from tests.paid import FastClock, call, evaluate, records, split
 from tests.paid import clock as clock
 from tests.paid import no_evaluations_yet as no_evaluations_yet
@@ -41,6 +43,45 @@ def test_estimate_says_the_price_and_submits_nothing(run: Path, server: RuntimeS
 def test_a_dry_run_submits_nothing(run: Path, server: RuntimeServer) -> None:
     assert json.loads(evaluate(run, "--dry-run", "--json").stdout)["state"] == "planned"
     assert (server.posts, records()) == (0, [])
+    above = ["--dry-run", "--max-qpu-seconds", "3"]
+    refused = json.loads(evaluate(run, *above, "--json").stdout)["would_be_refused"]
+    assert "up to 9 in all" in refused
+    assert "nothing was submitted" not in refused
+    text = evaluate(run, *above).stdout
+    assert "would be refused" in text
+    assert "or --max-qpu-seconds 9" in text
+    server.service.usage_limit_seconds = 5
+    text = evaluate(run, *above).stdout
+    assert "--max-qpu-seconds" not in text, "the account has 5 left, so 9 is no advice"
+
+
+def test_what_is_not_paid_leaves_nothing_behind(run: Path, server: RuntimeServer) -> None:
+    evaluate(run, "--dry-run")
+    evaluate(run, "--max-qpu-seconds", "1", code=8)
+    assert call("estimate", str(run), *WHERE).exit_code == 0
+    assert call("evaluate", str(run), *WHERE).exit_code == 8
+    for wrong, code in (("ibm_nowhere", 4), ("fake_nowhere", 2)):
+        assert call("evaluate", str(run), "--backend", wrong, "--samples", "2").exit_code == code
+    assert not (run / "evaluations").exists()
+    assert read_run(RunDirectory(run)).unfinished == ()
+
+
+def test_the_price_of_a_simulator_is_refused_by_name(run: Path, ledger_file: Path) -> None:
+    for command in (["estimate"], ["evaluate", "--dry-run"]):
+        answer = call(*command, str(run), "--backend", "aer")
+        assert answer.exit_code == 2
+        assert "aer is a simulator" in answer.stderr
+    assert not (run / "evaluations").exists()
+
+
+def test_a_folder_without_a_job_is_not_unfinished(run: Path, server: RuntimeServer) -> None:
+    server.hold()
+    evaluate(run, "--no-wait")
+    (begun,) = read_run(RunDirectory(run)).unfinished
+    planned = run / "evaluations" / "ibm_manila-0123456789ab"
+    planned.mkdir()
+    shutil.copy(run / "evaluations" / begun / "identity.json", planned)
+    assert read_run(RunDirectory(run)).unfinished == (begun,), "earlier versions left such folders behind"
 
 
 def test_nobody_pays_without_being_asked(run: Path, server: RuntimeServer) -> None:
@@ -87,10 +128,13 @@ def test_no_wait_then_jobs_then_resume(run: Path, server: RuntimeServer, clock: 
     assert server.jobs[0].id in shown
     assert "submitted as" in shown
     server.release()
-    for form in (["resume", "--all"], ["wait"], ["resume", "1"], ["resume", server.jobs[0].id]):
+    for form in (["resume", "--all"], ["resume", "1"], ["resume", server.jobs[0].id]):
         finished = call("jobs", *form)
         assert finished.exit_code == 0, finished.output
         assert "accuracy" in finished.stdout
+    for form in (["resume", "--all"], ["wait"]):
+        finished = call("jobs", *form)
+        assert (finished.exit_code, finished.output) == (0, "nothing to resume\n")
     assert server.posts == 1
     assert "done" in call("jobs").stdout
 
@@ -102,10 +146,17 @@ def test_cancel(run: Path, server: RuntimeServer, clock: FastClock) -> None:
     assert (server.jobs[0].status, records()[0]["state"]) == ("Cancelled", "CANCELLED")
     result = evaluate(run, code=4)
     assert "cancelled by you" in result.stderr
+    unsent = evaluate(run, "--no-wait", code=4)
+    assert "cancelled by you\ngive --retry-failed to pay" in unsent.stderr
+    assert "submitted" not in unsent.stdout
+    for form, code in ((["--retry-failed"], 8), (["--yes"], 2)):
+        assert call("jobs", "resume", "1", *form).exit_code == code
+    assert call("evaluate", str(run), *WHERE, "--retry-failed").exit_code == 8, "a second payment is asked for"
     assert server.posts == 1
     server.release()
-    evaluate(run, "--retry-failed")
-    assert server.posts == 2
+    answer = call("jobs", "resume", "1", "--retry-failed", "--yes")
+    assert (answer.exit_code, server.posts) == (0, 2)
+    assert "1 job(s) that failed or were cancelled are to be paid once more" in answer.stderr
 
 
 def test_a_cancelled_intent_is_not_submitted_by_resuming(run: Path, server: RuntimeServer, clock: FastClock) -> None:
@@ -117,8 +168,11 @@ def test_a_cancelled_intent_is_not_submitted_by_resuming(run: Path, server: Runt
     posts = server.posts
     for form in (["jobs", "resume", "--all"], ["jobs", "wait"]):
         answer = call(*form)
-        assert (answer.exit_code, server.posts) == (4, posts)
-        assert "not submitted: cancelled by you" in answer.stderr
+        assert (answer.exit_code, server.posts) == (0, posts)
+        assert "you cancelled it; --retry-failed pays" in answer.stderr
+    answer = call("jobs", "resume", "1")
+    assert (answer.exit_code, server.posts) == (4, posts)
+    assert "not submitted: cancelled by you" in answer.stderr
     evaluate(run, "--retry-failed")
     assert (server.posts, server.jobs_created) == (posts + 1, 1)
 
@@ -139,7 +193,8 @@ def test_the_rest_of_a_cancelled_evaluation_is_not_submitted_by_resuming(
         evaluate(run, *split(3), "--no-wait", code=130)
     assert call("jobs", "cancel", records()[0]["evaluation"][:12]).exit_code == 0
     server.release()
-    answer = call("jobs", "resume", "--all")
+    assert call("jobs", "resume", "--all").exit_code == 0
+    answer = call("jobs", "resume", "1")
     assert (answer.exit_code, server.posts) == (4, 1)
     assert "you cancelled jobs of this evaluation; give evaluate --yes" in answer.stderr
     evaluate(run, *split(3), code=4)

@@ -14,6 +14,7 @@ from qkd_qiskit.redaction import redact
 
 TOO_MANY, UNAUTHORIZED = 429, (401, 403)
 SESSION_CLOSED = 1217
+TOO_LONG = ("1305", "maximum execution time")
 
 
 class ServiceFault(Exception):
@@ -65,6 +66,11 @@ def translate(error: BaseException) -> Exception:
     if names & {"IBMInputValueError", "SamplexConstructionError", "ValidationError"}:
         return Refusal(brief(error))
     return ServiceFault(brief(error), retry_after=_retry_after(response), status=status)
+
+
+def ran_too_long(reason: str | None) -> bool:
+    """Whether a job was stopped because it took longer than its `max_execution_time` (error 1305)."""
+    return any(words in (reason or "").lower() for words in TOO_LONG)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

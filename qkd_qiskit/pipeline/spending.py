@@ -50,11 +50,13 @@ class Pending:
         state: `planned` (nothing was submitted) or `submitted`.
         price: what it costs.
         job_ids: of the jobs, in the order of the samples.
+        refusal: why it would not be submitted; empty if it would.
     """
 
     state: str
     price: Price
     job_ids: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True)

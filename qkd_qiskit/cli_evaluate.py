@@ -21,7 +21,11 @@ def _where_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--backend", required=True, help="Where to evaluate: see `qkd-qiskit backends`."),
             click.option("--samples", type=int, help="Test images, in equal parts from the classes.  [all]"),
             click.option("--shots", type=int, help="Measurements a sample.  [the backend's own]"),
-            click.option("--max-qpu-seconds", type=int, help="QPU seconds that it may cost.  [the backend's own]"),
+            click.option(
+                "--max-qpu-seconds",
+                type=click.IntRange(1, 10_800),
+                help="QPU seconds that it may cost.  [the backend's own]",
+            ),
             click.option("--account", metavar="NAME", help="A saved IBM account.  [environment, or the default one]"),
             click.option("--ledger", type=click.Path(path_type=Path), help="Ledger of paid jobs.  [one per user]"),
             click.option(

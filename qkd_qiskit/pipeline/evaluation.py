@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -290,21 +289,7 @@ def _keep_partial(folder: Path, placed: PlacedStudent, images: Images, collected
     return (
         f"{measured} of {len(images)} samples have a result (kept in {folder / 'partial.json'}); missing are\n"
         + "\n".join(collected.missing)
-        + _advise(collected)
-    )
-
-
-def _advise(collected: Collected) -> str:
-    """Say what to type to have what is missing; for jobs that were stopped, with a cap that lets them end."""
-    pairs = list(zip(collected.units, collected.records))
-    stopped = [(unit, record) for unit, record in pairs if record and unit.most_after(record) > unit.most]
-    if not stopped:
-        return "\nsubmit failed jobs again with --retry-failed"
-    spent = sum(record.committed for record in collected.records if record) + collected.extra
-    needed = math.ceil(spent + sum(unit.most_after(record) for unit, record in stopped))
-    return (
-        f"\n{len(stopped)} job(s) needed longer than the {stopped[0][1].reserved:.0f} s they were allowed: submit them "
-        f"again, with twice the time, by --retry-failed --max-qpu-seconds {max(needed, math.ceil(collected.price.budget))}"
+        + f"\n{collected.advice}"
     )
 
 

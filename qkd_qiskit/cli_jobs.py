@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from qkd_qiskit.cli_shared import shared_options
-from qkd_qiskit.exceptions import AccountError, ConfigurationError, InterruptedRunError, QkdError
+from qkd_qiskit.exceptions import AccountError, ConfigurationError, InterruptedRunError, LedgerError, QkdError
 
 LEDGER = click.option("--ledger", type=click.Path(path_type=Path), help="Ledger of paid jobs.  [one per user]")
 ACCOUNT = click.option("--account", metavar="NAME", help="A saved IBM account.  [environment, or the default one]")
@@ -28,16 +29,33 @@ def jobs(context: click.Context, ledger: Path | None, as_json: bool) -> None:
 
 
 def _open(context: click.Context, ledger: Path | None, *, exclusive: bool = True) -> Any:
+    """Open a ledger that is there: only paying makes one."""
     from qkd_qiskit.execution.ledger import Ledger, default_ledger
 
-    return Ledger(ledger or context.obj or default_ledger(), exclusive=exclusive)
+    path = ledger or context.obj or default_ledger()
+    if not path.exists():
+        raise LedgerError(f"there is no ledger {path}, so no job was submitted with it; name another with --ledger")
+    return Ledger(path, exclusive=exclusive)
 
 
-def _list(path: Path | None, as_json: bool) -> None:
+def _open_if_any(context: click.Context, ledger: Path | None, everything: bool) -> Any:
+    """Open a ledger; `None` in its place if all is asked for and there is none yet: then there is nothing to do."""
+    from qkd_qiskit.execution.ledger import default_ledger
+
+    path = ledger or context.obj or default_ledger()
+    return contextlib.nullcontext() if everything and not path.exists() else _open(context, ledger)
+
+
+def _list(given: Path | None, as_json: bool) -> None:
     from qkd_qiskit.execution.ledger import Ledger, default_ledger
 
-    with Ledger(path or default_ledger(), exclusive=False) as ledger:
-        rows = [(record, ledger.evaluation(record.evaluation) or {}) for record in ledger.records()]
+    path, rows = given or default_ledger(), []
+    if path.exists():
+        with Ledger(path, exclusive=False) as ledger:
+            rows = [(record, ledger.evaluation(record.evaluation) or {}) for record in ledger.records()]
+    if not rows and not as_json:
+        click.echo(f"no jobs: the ledger {path} is empty" if path.exists() else f"no jobs: there is no ledger {path}")
+        return
     if as_json:
         listed = [{**vars(record), "run": row.get("run"), "backend": row.get("backend")} for record, row in rows]
         click.echo(json.dumps({"jobs": listed}))
@@ -82,14 +100,39 @@ def show(context: click.Context, name: str, ledger: Path | None, quiet: bool, as
 
     with _open(context, ledger, exclusive=False) as opened:
         found = [(record, opened.events(record)) for record in _find(opened, name)]
+        asked = {record.evaluation: opened.evaluation(record.evaluation) or {} for record, _ in found}
     if as_json:
         click.echo(json.dumps({"jobs": [{**vars(record), "events": events} for record, events in found]}))
         return
     for record, events in found:
-        moments = {"created": _moment(record.created), "changed": _moment(record.changed)}
-        show_facts(f"job {record.number}", {key: str(value) for key, value in {**vars(record), **moments}.items()})
+        show_facts(f"job {record.number}", _describe(record, asked[record.evaluation]))
         for moment, what in events:
             click.echo(f"    {_moment(moment)}  {what}")
+
+
+def _describe(record: Any, row: dict[str, Any]) -> dict[str, str]:
+    """Say what a record is of, in words and with units; what is not known is left out."""
+    request = row.get("request", {})
+    shots = request.get("shots") or request.get("backend", {}).get("shots")
+    charged = "not yet told" if record.charged is None else f"{record.charged:.0f} s charged"
+    facts = {
+        "run": row.get("run"),
+        "backend": row.get("backend"),
+        "samples": (request["samples"] or "all") if "samples" in request else None,
+        "shots": shots,
+        "state": record.state.lower(),
+        "job": record.job_id,
+        "mode": f"{record.mode} {record.session_id or ''}".strip() if record.mode else None,
+        "QPU time": f"about {record.estimated:.1f} s estimated, stopped at {record.reserved:.1f} s, {charged}",
+        "reason": record.reason,
+        "tag": record.tag,
+        "try": record.replica + 1,
+        "evaluation": record.evaluation[:12],
+        "unit": record.unit[:12],
+        "created": _moment(record.created),
+        "changed": _moment(record.changed),
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def _moment(seconds: float) -> str:
@@ -144,8 +187,8 @@ def _resume(
         raise ConfigurationError("--yes pays for what --retry-failed submits again; give both, or leave it out")
     results: list[dict[str, Any]] = []
     failures: list[QkdError] = []
-    with _open(context, ledger) as opened:
-        records = opened.records() if everything else _find(opened, name or "")
+    with _open_if_any(context, ledger, everything) as opened:
+        records = (opened.records() if opened else []) if everything else _find(opened, name or "")
         for evaluation in dict.fromkeys(record.evaluation for record in records):
             if everything and _is_settled(opened, evaluation, retry_failed):
                 continue
@@ -236,15 +279,20 @@ def cancel(
 @click.command()
 @LEDGER
 @ACCOUNT
+@click.option("--timeout", type=click.FloatRange(0.1), metavar="SECONDS", help="How long the account may take.  [4]")
 @shared_options
-def doctor(ledger: Path | None, account: str | None, quiet: bool, as_json: bool) -> None:
+@click.pass_context
+def doctor(
+    context: click.Context, ledger: Path | None, account: str | None, timeout: float | None, quiet: bool, as_json: bool
+) -> None:
     """Check versions, disk, ledger and account: plan, devices, time left. Works without an account, in seconds."""
-    from qkd_qiskit.execution.doctor import examine
+    from qkd_qiskit.execution.doctor import ACCOUNT_SECONDS, examine
 
-    findings = examine(ledger, account)
+    findings, code = examine(ledger, account, timeout or ACCOUNT_SECONDS)
     if as_json:
         click.echo(json.dumps(findings))
-        return
-    from qkd_qiskit.console import show_facts
+    else:
+        from qkd_qiskit.console import show_facts
 
-    show_facts("qkd-qiskit doctor", findings)
+        show_facts("qkd-qiskit doctor", findings)
+    context.exit(code)

@@ -127,6 +127,8 @@ def test_no_wait_then_jobs_then_resume(run: Path, server: RuntimeServer, clock: 
     shown = call("jobs", "show", "1").stdout
     assert server.jobs[0].id in shown
     assert "submitted as" in shown
+    for words in ("samples", "shots", "QPU time", "2.1 s estimated, stopped at 8.1 s, not yet told"):
+        assert words in shown
     server.release()
     for form in (["resume", "--all"], ["resume", "1"], ["resume", server.jobs[0].id]):
         finished = call("jobs", *form)
@@ -234,9 +236,20 @@ def test_a_run_that_was_thrown_away_is_history_and_a_broken_one_no_reason_to_sto
 
 
 def test_an_unknown_id_and_no_id(ledger_file: Path) -> None:
-    assert "has no job 'x'" in call("jobs", "show", "x").stderr
+    for form in (["show", "x"], ["cancel", "x"], ["resume", "x"]):
+        answer = call("jobs", *form)
+        assert (answer.exit_code, f"there is no ledger {ledger_file}" in answer.stderr) == (9, True)
     assert "give an ID or --all" in call("jobs", "resume").stderr
+    for form in (["resume", "--all"], ["wait"]):
+        assert call("jobs", *form).stdout == "nothing to resume\n"
     assert call("jobs", "--json").stdout == '{"jobs": []}\n'
+    assert call("jobs").stdout == f"no jobs: there is no ledger {ledger_file}\n"
+    assert f"{ledger_file}: none yet" in json.loads(call("doctor", "--json", "--timeout", "0.1").stdout)["ledger"]
+    assert not list(ledger_file.parent.glob("*.sqlite*")), "looking makes no ledger"
+    with Ledger(ledger_file):
+        pass
+    assert "has no job 'x'" in call("jobs", "show", "x").stderr
+    assert call("jobs").stdout == f"no jobs: the ledger {ledger_file} is empty\n"
 
 
 def test_ctrl_c_says_how_to_come_back(
@@ -247,7 +260,7 @@ def test_ctrl_c_says_how_to_come_back(
 
     with monkeypatch.context() as patch:
         patch.setattr("qkd_qiskit.execution.collection.wait_until_final", interrupt)
-        assert "come back with `qkd-qiskit jobs resume" in evaluate(run, code=130).stderr
+        assert "come back with `qkd-qiskit jobs resume 1`" in evaluate(run, code=130).stderr
     assert not any(session.accepting_jobs for session in server.service.sessions.values())
     assert call("jobs", "resume", "--all").exit_code == 0
     assert server.posts == 1
@@ -271,19 +284,71 @@ def test_doctor_with_an_account(run: Path, server: RuntimeServer) -> None:
     assert (found["account"], found["devices"]) == ("works", "ibm_manila")
     assert "plan" in found
     assert found["QPU seconds left"] == "600"
-    assert "0 jobs" in found["ledger"]
+    assert "none yet" in found["ledger"]
     assert "qiskit-ibm-runtime 0." in found["versions"]
 
 
 def test_doctor_without_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_the_account(tmp_path, monkeypatch)
+    result = call("doctor", "--timeout", "60")
+    assert result.exit_code == 0
+    assert "none, which only ibm_* devices need" in result.stdout
+
+
+def forget_the_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("QISKIT_IBM", "IAM_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(
         "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(tmp_path / "none.json")
     )
-    result = call("doctor")
-    assert result.exit_code == 0
-    assert "needs an IBM Quantum account" in result.stdout
+
+
+def test_doctor_says_no_when_the_account_is_of_no_use(
+    run: Path, server: RuntimeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.faults.add("*", "*", "delay:2", times=None)
+    late = call("doctor", "--timeout", "0.2")
+    assert late.exit_code == 4
+    assert "no answer from the service within 0.2 s; give --timeout 1" in late.stdout
+    server.faults.clear()
+    server.revoke_token()
+    refused = call("doctor", "--timeout", "60")
+    assert refused.exit_code == 7
+    assert "refused the account" in refused.stdout
+    server.revoke_token(False)
+    monkeypatch.setenv("QISKIT_IBM_CHANNEL", "foo")
+    wrong = call("doctor", "--timeout", "60")
+    assert wrong.exit_code == 4
+    assert "Invalid `channel` value" in wrong.stdout
+    answer = call("estimate", str(run), *WHERE)
+    assert answer.exit_code == 4
+    assert "correct the QISKIT_IBM_* variables" in answer.stderr
+    assert "token" not in answer.stderr
+
+
+@pytest.mark.parametrize(("content", "words"), [("{}", "no account in it"), ('{"a": {}}', "READABLE BY OTHERS")])
+def test_doctor_reads_whether_there_is_anything_to_hide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, words: str
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    kept = tmp_path / ".qiskit" / "qiskit-ibm.json"
+    kept.parent.mkdir()
+    kept.write_text(content)
+    kept.chmod(0o644)
+    assert words in json.loads(call("doctor", "--json", "--timeout", "0.1").stdout)["account file"]
+
+
+def test_a_service_that_is_away_is_told_in_plain_words(
+    run: Path, server: RuntimeServer, clock: FastClock, recwarn: pytest.WarningsRecorder
+) -> None:
+    server.refuse()
+    answer = call("estimate", str(run), *WHERE)
+    assert answer.exit_code == 4
+    assert f"no connection to 127.0.0.1:{server.port} (Connection refused)" in answer.stderr
+    assert "see that the network is there" in answer.stderr
+    assert "\\" not in answer.output
+    assert not [item for item in recwarn if "access token" in str(item.message)]
+    assert "1<=x<=10800" in call("evaluate", str(run), *WHERE, "--max-qpu-seconds", "-3").stderr
 
 
 CANARY = "canary-4b7e1f-token"

@@ -72,11 +72,13 @@ class HardwareEvaluation:
                 return self._run(ledger)
             except KeyboardInterrupt:
                 records = ledger.records(self.name)
+                if not records:
+                    raise InterruptedRunError("interrupted; nothing was submitted") from None
                 unsure = sum(record.state == INTENT for record in records)
                 perhaps = f", {unsure} more may have been submitted and will be looked for" if unsure else ""
                 raise InterruptedRunError(
                     f"interrupted; {sum(bool(record.job_id) for record in records)} submitted job(s) go on{perhaps}\n"
-                    f"come back with `qkd-qiskit jobs resume {self.name[:12]}` or the same command"
+                    f"come back with `qkd-qiskit jobs resume {records[0].number}` or the same command"
                 ) from None
 
     def _run(self, ledger: Ledger) -> Collected | Pending:
@@ -88,7 +90,8 @@ class HardwareEvaluation:
         check_mitigation(self.settings)
         service = connect(self.settings.device, self.spending.account)
         connection = Connection.over(service)
-        remaining = ask_remaining(connection, self.spending.clock)  # asked first: a wrong key is refused here, at once
+        clock, say = self.spending.clock, self.listener.say
+        remaining = ask_remaining(connection, clock, say)  # asked first: a wrong key is refused here, at once
         place = open_device(self.settings, service)
         if connection.wire is not None:
             connection.wire.strict()

@@ -158,8 +158,11 @@ def _show_pending(result: dict[str, Any]) -> None:
 
     price = result["price"]
     left = "" if price["remaining"] is None else f"; the account has {price['remaining']:.0f} s left"
+    again = f" and {price['sentinels']} of them again" if price["sentinels"] else ""
+    delay, circuit = 1e6 * price["repetition_delay"], 1e6 * price["circuit_seconds"]
     facts = {
-        "executions": f"{price['executions']:,} for {price['samples']} samples x {price['shots']:,} shots",
+        "executions": f"{price['executions']:,} for {price['samples']} samples{again} x {price['shots']:,} shots",
+        "each": f"{delay:.0f} us delay + {circuit:.1f} us circuit",
         "against QNN": f"{price['saving']:.0f} times fewer than EstimatorQNN.forward",
         "QPU seconds": f"{'at most about' if price['bounded'] else 'at least'} {price['seconds']:.0f}, stopped at "
         f"{math.ceil(price['reserve'])}, {price['budget']:.0f} allowed{left}",

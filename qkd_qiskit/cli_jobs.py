@@ -123,7 +123,7 @@ def _describe(record: Any, row: dict[str, Any]) -> dict[str, str]:
         "state": record.state.lower(),
         "job": record.job_id,
         "mode": f"{record.mode} {record.session_id or ''}".strip() if record.mode else None,
-        "QPU time": f"about {record.estimated:.1f} s estimated, stopped at {record.reserved:.1f} s, {charged}",
+        "QPU time": f"about {record.estimated:.1f} s estimated, {record.reserved:.1f} s reserved, {charged}",
         "reason": record.reason,
         "tag": record.tag,
         "try": record.replica + 1,

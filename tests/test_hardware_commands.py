@@ -127,7 +127,7 @@ def test_no_wait_then_jobs_then_resume(run: Path, server: RuntimeServer, clock: 
     shown = call("jobs", "show", "1").stdout
     assert server.jobs[0].id in shown
     assert "submitted as" in shown
-    for words in ("samples", "shots", "QPU time", "2.1 s estimated, stopped at 8.1 s, not yet told"):
+    for words in ("samples", "shots", "QPU time", "2.1 s estimated, 8.1 s reserved, not yet told"):
         assert words in shown
     server.release()
     for form in (["resume", "--all"], ["resume", "1"], ["resume", server.jobs[0].id]):
@@ -306,7 +306,7 @@ def forget_the_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_doctor_says_no_when_the_account_is_of_no_use(
     run: Path, server: RuntimeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.faults.add("*", "*", "delay:2", times=None)
+    server.faults.add("GET", "/jobs", "delay:2", times=None)
     late = call("doctor", "--timeout", "0.2")
     assert late.exit_code == 4
     assert "no answer from the service within 0.2 s; give --timeout 1" in late.stdout

@@ -52,9 +52,8 @@ def _open(account: str | None) -> QiskitRuntimeService:
     """Open the service without the client's own warnings: what goes wrong is told in our words when it matters."""
     if "QISKIT_IBM_RUNTIME_LOG_LEVEL" not in os.environ:
         logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Unable to retrieve IBM Cloud access token", UserWarning)
-        return QiskitRuntimeService(name=account) if account else QiskitRuntimeService()
+    warnings.filterwarnings("ignore", "Unable to retrieve IBM Cloud access token", UserWarning)
+    return QiskitRuntimeService(name=account) if account else QiskitRuntimeService()
 
 
 def without_account(device: str) -> str:

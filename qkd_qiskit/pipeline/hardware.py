@@ -98,8 +98,8 @@ class HardwareEvaluation:
         compiled = self._compile(place)
         self._cut_as_before(ledger)
         price, units = self._plan(place, compiled, remaining)
-        for line in price.lines():
-            self.listener.say(line)
+        for line in [] if self.spending.dry_run else price.lines():
+            say(line)
         bill = Bill.draw_up(ledger, self.name, price, units, retry_failed=self.spending.retry_failed)
         if self.spending.dry_run:
             return Pending("planned", price, refusal="" if bill.was_confirmed else bill.refusal())

@@ -59,6 +59,13 @@ def test_pubs_broadcast_as_qiskit_defines(observables, shape):
         assert not mine.data.stds.any()
 
 
+def test_a_circuit_without_parameters_has_values_too():
+    circuit = QuantumCircuit(2)
+    circuit.ry(0.4, 0)
+    found = ExactEstimator().run([(circuit, ["ZZ", "IX"])]).result()[0].data.evs
+    np.testing.assert_allclose(found, [np.cos(0.4), np.sin(0.4)], atol=1e-14)
+
+
 def test_the_estimator_under_noise_is_aers_without_readout():
     circuit, _, _ = student(3, 1)
     model = noisy_readout_model()

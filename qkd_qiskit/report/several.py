@@ -163,9 +163,10 @@ def describe_study(numbers: dict[str, Any]) -> str:
         for name, values in numbers["axes"].items()
         if len(values) > 1
     )
+    seeds = numbers.get("training_seeds", numbers["seeds"])
     return (
         f"{_count(numbers['trainings'], 'training')}, {_count(numbers['evaluations'], 'evaluation')}, "
-        f"{_count(len(numbers.get('training_seeds', numbers['seeds'])), 'seed')}. Varied: {varied or 'nothing but the seed'}."
+        f"{_count(len(seeds), 'seed')}. Varied: {varied or 'nothing but the seed'}."
     )
 
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 import qkd_qiskit as qkd
 from qkd_qiskit.classical import teacher_cache
 from qkd_qiskit.cli import main
+from qkd_qiskit.exceptions import ConfigurationError
 
 SMALL = [
     "--classes",
@@ -253,6 +254,8 @@ def test_the_python_interface_reads_as_the_method_section() -> None:
     dataset = qkd.load_dataset("digits", classes="0-1", seed=0)
     teacher = qkd.build_teacher("lenet", dataset, epochs=1)
     student = qkd.build_student(dataset, backend="aer", qubits=2, layers=1)
+    with pytest.raises(ConfigurationError, match="'ce' has no teacher; leave the teacher out"):
+        qkd.train(student, dataset, teacher, loss="ce", epochs=2)
     history = qkd.train(student, dataset, teacher, epochs=2)
     samples = qkd.select_samples(dataset.test, 10)
     evaluation = qkd.evaluate(student, samples, backend="fake_manila", shots=100)

@@ -61,14 +61,19 @@ def evaluate(
         dataset: its training images recalibrate the head, where the backend's `recalibrate` asks for it.
 
     Raises:
-        ConfigurationError: the backend is unknown, hardware is asked for exact values, this is a classical control, or
-            there are no images to recalibrate with.
+        ConfigurationError: the backend is unknown, the images have more classes than the student, hardware is asked
+            for exact values, this is a classical control, or there are no images to recalibrate with.
         BudgetError: the price was not confirmed, or is above what is allowed.
         BackendError: the backend can't be reached, or the job failed.
     """
     settings = resolve_shots(backend if isinstance(backend, BackendSettings) else resolve_backend(backend), shots)
     listener = listener or Listener()
     placed.require_circuit()
+    if len(images) and int(images.labels.max()) >= len(placed.classes):
+        raise ConfigurationError(
+            f"the images have a class {int(images.labels.max())}, the student has 0 to {len(placed.classes) - 1}; load "
+            f"them with classes='{','.join(map(str, placed.classes))}'"
+        )
     values = placed.student.parameter_values(images.pixels)
     if settings.kind == "ibm":
         name = name_evaluation({"backend": settings.essence, "values": values.tolist()})

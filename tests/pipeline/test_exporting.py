@@ -13,7 +13,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 
 import qkd_qiskit as qkd
 from qkd_qiskit.cli import main
-from qkd_qiskit.exceptions import RunError
+from qkd_qiskit.exceptions import ConfigurationError, RunError
 from qkd_qiskit.execution.aer import evaluate_on_aer
 from qkd_qiskit.runs import RunDirectory
 
@@ -85,6 +85,8 @@ def test_the_loaded_student_is_evaluated_on_backends_and_is_told_in_a_line(run, 
     for backend in ("aer", "fake_manila"):
         wanted, found = (qkd.evaluate(item, samples, backend=backend, seed=3) for item in (placed, loaded))
         assert wanted.summary() == found.summary()
+    with pytest.raises(ConfigurationError, match=r"class 9, the student has 0 to 1.*classes='0,1'"):
+        qkd.evaluate(loaded, qkd.load_dataset("digits").test)
     said = repr(loaded)
     assert len(said) < 200
     for words in ("qnn, 3 qubits", "'head': 16", "classes (0, 1)", "compiled for fake_manila, with its noise"):

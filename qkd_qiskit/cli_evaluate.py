@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ def _where_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--backend", required=True, help="Where to evaluate: see `qkd-qiskit backends`."),
             click.option("--samples", type=int, help="Test images, in equal parts from the classes.  [all]"),
             click.option("--shots", type=int, help="Measurements a sample.  [the backend's own]"),
-            click.option("--max-qpu-seconds", type=int, help="QPU seconds that it may cost.  [the backend's own]"),
+            click.option(
+                "--max-qpu-seconds",
+                type=click.IntRange(1, 10_800),
+                help="QPU seconds that it may cost.  [the backend's own]",
+            ),
             click.option("--account", metavar="NAME", help="A saved IBM account.  [environment, or the default one]"),
             click.option("--ledger", type=click.Path(path_type=Path), help="Ledger of paid jobs.  [one per user]"),
             click.option(
@@ -83,6 +88,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     from qkd_qiskit.config import merge, parse_assignments
     from qkd_qiskit.console import open_listener
+    from qkd_qiskit.exceptions import ConfigurationError
     from qkd_qiskit.execution.profiles import resolve_backend
     from qkd_qiskit.runs import find_run
 
@@ -95,6 +101,11 @@ def _evaluate(
     given = {**given, **nested, **changes}
     given = merge(given, _mitigation(options))
     settings = resolve_backend(options["backend"], given)
+    if spending.get("dry_run") and settings.kind != "ibm":
+        raise ConfigurationError(
+            f"{settings.name} is a simulator and has no price; give an ibm_* device, or evaluate --backend "
+            f"{settings.name} without --dry-run"
+        )
     found = find_run(options["run"])
     with open_purse(settings.kind == "ibm", options["ledger"]) as ledger:  # before anything heavy: refuses at once
         from qkd_qiskit.pipeline.evaluation import evaluate_run
@@ -150,9 +161,12 @@ def _show_pending(result: dict[str, Any]) -> None:
     facts = {
         "executions": f"{price['executions']:,} for {price['samples']} samples x {price['shots']:,} shots",
         "against QNN": f"{price['saving']:.0f} times fewer than EstimatorQNN.forward",
-        "QPU seconds": f"at least {price['seconds']:.0f}, {price['budget']:.0f} allowed{left}",
+        "QPU seconds": f"{'at most about' if price['bounded'] else 'at least'} {price['seconds']:.0f}, stopped at "
+        f"{math.ceil(price['reserve'])}, {price['budget']:.0f} allowed{left}",
         "jobs": ", ".join(result["job_ids"]) or f"{price['jobs']}, none submitted",
     }
+    if result["would_be_refused"]:
+        facts["would be refused"] = result["would_be_refused"].replace("\n", "; ")
     show_facts(f"{result['run']}: {result['state']}", facts)
     if result["state"] == "submitted":
         click.echo("fetch the results with `qkd-qiskit jobs resume --all`")
@@ -164,7 +178,7 @@ def _tell_work(result: dict[str, Any]) -> str:
         return " (exact)"
     samples, shots = result["samples"], result["shots"]
     more = result["circuit_executions"] - samples * shots
-    rest = f", and {more:,} for mitigation or a new head" if more else ""
+    rest = f", and {more:,} for sentinels, mitigation or a new head" if more else ""
     return f" ({samples} samples x {shots} shots{rest})"
 
 

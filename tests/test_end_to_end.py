@@ -45,7 +45,8 @@ def test_one_job_one_pub_and_the_accuracy_of_the_snapshot(run: Path, server: Run
     assert (server.posts, server.jobs_created, len(device["job_ids"])) == (1, 1, 1)
     (job,) = server.jobs
     assert len(job.params["quantum_program"]["items"]) == 1, "one PUB"
-    assert (device["pubs"], device["circuit_executions"]) == (1, SAMPLES * SHOTS)
+    assert (device["pubs"], device["circuit_executions"]) == (1, (SAMPLES + 2) * SHOTS), "two sentinels"
+    assert device["circuit_executions"] == device["price"]["executions"]
     assert device["price"]["saving"] == 2**3 - 1
     assert device["sentinels"]["drifted"] is False
     assert device["calibration_drifted"] is False

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from qkd_qiskit.execution.ledger import Ledger
+from qkd_qiskit.report.reading import read_run
+from qkd_qiskit.runs import RunDirectory
 from tests.paid import FastClock, call, evaluate, records, split
 from tests.paid import clock as clock
 from tests.paid import no_evaluations_yet as no_evaluations_yet
@@ -41,6 +43,45 @@ def test_estimate_says_the_price_and_submits_nothing(run: Path, server: RuntimeS
 def test_a_dry_run_submits_nothing(run: Path, server: RuntimeServer) -> None:
     assert json.loads(evaluate(run, "--dry-run", "--json").stdout)["state"] == "planned"
     assert (server.posts, records()) == (0, [])
+    above = ["--dry-run", "--max-qpu-seconds", "3"]
+    refused = json.loads(evaluate(run, *above, "--json").stdout)["would_be_refused"]
+    assert "up to 9 in all" in refused
+    assert "nothing was submitted" not in refused
+    text = evaluate(run, *above).stdout
+    assert "would be refused" in text
+    assert "or --max-qpu-seconds 9" in text
+    server.service.usage_limit_seconds = 5
+    text = evaluate(run, *above).stdout
+    assert "--max-qpu-seconds" not in text, "the account has 5 left, so 9 is no advice"
+
+
+def test_what_is_not_paid_leaves_nothing_behind(run: Path, server: RuntimeServer) -> None:
+    evaluate(run, "--dry-run")
+    evaluate(run, "--max-qpu-seconds", "1", code=8)
+    assert call("estimate", str(run), *WHERE).exit_code == 0
+    assert call("evaluate", str(run), *WHERE).exit_code == 8
+    for wrong, code in (("ibm_nowhere", 4), ("fake_nowhere", 2)):
+        assert call("evaluate", str(run), "--backend", wrong, "--samples", "2").exit_code == code
+    assert not (run / "evaluations").exists()
+    assert read_run(RunDirectory(run)).unfinished == ()
+
+
+def test_the_price_of_a_simulator_is_refused_by_name(run: Path, ledger_file: Path) -> None:
+    for command in (["estimate"], ["evaluate", "--dry-run"]):
+        answer = call(*command, str(run), "--backend", "aer")
+        assert answer.exit_code == 2
+        assert "aer is a simulator" in answer.stderr
+    assert not (run / "evaluations").exists()
+
+
+def test_a_folder_without_a_job_is_not_unfinished(run: Path, server: RuntimeServer) -> None:
+    server.hold()
+    evaluate(run, "--no-wait")
+    (begun,) = read_run(RunDirectory(run)).unfinished
+    planned = run / "evaluations" / "ibm_manila-0123456789ab"
+    planned.mkdir()
+    shutil.copy(run / "evaluations" / begun / "identity.json", planned)
+    assert read_run(RunDirectory(run)).unfinished == (begun,), "earlier versions left such folders behind"
 
 
 def test_nobody_pays_without_being_asked(run: Path, server: RuntimeServer) -> None:
@@ -86,11 +127,16 @@ def test_no_wait_then_jobs_then_resume(run: Path, server: RuntimeServer, clock: 
     shown = call("jobs", "show", "1").stdout
     assert server.jobs[0].id in shown
     assert "submitted as" in shown
+    for words in ("samples", "shots", "QPU time", "2.1 s estimated, stopped at 8.1 s, not yet told"):
+        assert words in shown
     server.release()
-    for form in (["resume", "--all"], ["wait"], ["resume", "1"], ["resume", server.jobs[0].id]):
+    for form in (["resume", "--all"], ["resume", "1"], ["resume", server.jobs[0].id]):
         finished = call("jobs", *form)
         assert finished.exit_code == 0, finished.output
         assert "accuracy" in finished.stdout
+    for form in (["resume", "--all"], ["wait"]):
+        finished = call("jobs", *form)
+        assert (finished.exit_code, finished.output) == (0, "nothing to resume\n")
     assert server.posts == 1
     assert "done" in call("jobs").stdout
 
@@ -102,10 +148,17 @@ def test_cancel(run: Path, server: RuntimeServer, clock: FastClock) -> None:
     assert (server.jobs[0].status, records()[0]["state"]) == ("Cancelled", "CANCELLED")
     result = evaluate(run, code=4)
     assert "cancelled by you" in result.stderr
+    unsent = evaluate(run, "--no-wait", code=4)
+    assert "cancelled by you\ngive --retry-failed to pay" in unsent.stderr
+    assert "submitted" not in unsent.stdout
+    for form, code in ((["--retry-failed"], 8), (["--yes"], 2)):
+        assert call("jobs", "resume", "1", *form).exit_code == code
+    assert call("evaluate", str(run), *WHERE, "--retry-failed").exit_code == 8, "a second payment is asked for"
     assert server.posts == 1
     server.release()
-    evaluate(run, "--retry-failed")
-    assert server.posts == 2
+    answer = call("jobs", "resume", "1", "--retry-failed", "--yes")
+    assert (answer.exit_code, server.posts) == (0, 2)
+    assert "1 job(s) that failed or were cancelled are to be paid once more" in answer.stderr
 
 
 def test_a_cancelled_intent_is_not_submitted_by_resuming(run: Path, server: RuntimeServer, clock: FastClock) -> None:
@@ -117,8 +170,11 @@ def test_a_cancelled_intent_is_not_submitted_by_resuming(run: Path, server: Runt
     posts = server.posts
     for form in (["jobs", "resume", "--all"], ["jobs", "wait"]):
         answer = call(*form)
-        assert (answer.exit_code, server.posts) == (4, posts)
-        assert "not submitted: cancelled by you" in answer.stderr
+        assert (answer.exit_code, server.posts) == (0, posts)
+        assert "you cancelled it; --retry-failed pays" in answer.stderr
+    answer = call("jobs", "resume", "1")
+    assert (answer.exit_code, server.posts) == (4, posts)
+    assert "not submitted: cancelled by you" in answer.stderr
     evaluate(run, "--retry-failed")
     assert (server.posts, server.jobs_created) == (posts + 1, 1)
 
@@ -139,7 +195,8 @@ def test_the_rest_of_a_cancelled_evaluation_is_not_submitted_by_resuming(
         evaluate(run, *split(3), "--no-wait", code=130)
     assert call("jobs", "cancel", records()[0]["evaluation"][:12]).exit_code == 0
     server.release()
-    answer = call("jobs", "resume", "--all")
+    assert call("jobs", "resume", "--all").exit_code == 0
+    answer = call("jobs", "resume", "1")
     assert (answer.exit_code, server.posts) == (4, 1)
     assert "you cancelled jobs of this evaluation; give evaluate --yes" in answer.stderr
     evaluate(run, *split(3), code=4)
@@ -179,9 +236,20 @@ def test_a_run_that_was_thrown_away_is_history_and_a_broken_one_no_reason_to_sto
 
 
 def test_an_unknown_id_and_no_id(ledger_file: Path) -> None:
-    assert "has no job 'x'" in call("jobs", "show", "x").stderr
+    for form in (["show", "x"], ["cancel", "x"], ["resume", "x"]):
+        answer = call("jobs", *form)
+        assert (answer.exit_code, f"there is no ledger {ledger_file}" in answer.stderr) == (9, True)
     assert "give an ID or --all" in call("jobs", "resume").stderr
+    for form in (["resume", "--all"], ["wait"]):
+        assert call("jobs", *form).stdout == "nothing to resume\n"
     assert call("jobs", "--json").stdout == '{"jobs": []}\n'
+    assert call("jobs").stdout == f"no jobs: there is no ledger {ledger_file}\n"
+    assert f"{ledger_file}: none yet" in json.loads(call("doctor", "--json", "--timeout", "0.1").stdout)["ledger"]
+    assert not list(ledger_file.parent.glob("*.sqlite*")), "looking makes no ledger"
+    with Ledger(ledger_file):
+        pass
+    assert "has no job 'x'" in call("jobs", "show", "x").stderr
+    assert call("jobs").stdout == f"no jobs: the ledger {ledger_file} is empty\n"
 
 
 def test_ctrl_c_says_how_to_come_back(
@@ -192,7 +260,7 @@ def test_ctrl_c_says_how_to_come_back(
 
     with monkeypatch.context() as patch:
         patch.setattr("qkd_qiskit.execution.collection.wait_until_final", interrupt)
-        assert "come back with `qkd-qiskit jobs resume" in evaluate(run, code=130).stderr
+        assert "come back with `qkd-qiskit jobs resume 1`" in evaluate(run, code=130).stderr
     assert not any(session.accepting_jobs for session in server.service.sessions.values())
     assert call("jobs", "resume", "--all").exit_code == 0
     assert server.posts == 1
@@ -216,19 +284,71 @@ def test_doctor_with_an_account(run: Path, server: RuntimeServer) -> None:
     assert (found["account"], found["devices"]) == ("works", "ibm_manila")
     assert "plan" in found
     assert found["QPU seconds left"] == "600"
-    assert "0 jobs" in found["ledger"]
+    assert "none yet" in found["ledger"]
     assert "qiskit-ibm-runtime 0." in found["versions"]
 
 
 def test_doctor_without_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_the_account(tmp_path, monkeypatch)
+    result = call("doctor", "--timeout", "60")
+    assert result.exit_code == 0
+    assert "none, which only ibm_* devices need" in result.stdout
+
+
+def forget_the_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("QISKIT_IBM", "IAM_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(
         "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE", str(tmp_path / "none.json")
     )
-    result = call("doctor")
-    assert result.exit_code == 0
-    assert "needs an IBM Quantum account" in result.stdout
+
+
+def test_doctor_says_no_when_the_account_is_of_no_use(
+    run: Path, server: RuntimeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.faults.add("*", "*", "delay:2", times=None)
+    late = call("doctor", "--timeout", "0.2")
+    assert late.exit_code == 4
+    assert "no answer from the service within 0.2 s; give --timeout 1" in late.stdout
+    server.faults.clear()
+    server.revoke_token()
+    refused = call("doctor", "--timeout", "60")
+    assert refused.exit_code == 7
+    assert "refused the account" in refused.stdout
+    server.revoke_token(False)
+    monkeypatch.setenv("QISKIT_IBM_CHANNEL", "foo")
+    wrong = call("doctor", "--timeout", "60")
+    assert wrong.exit_code == 4
+    assert "Invalid `channel` value" in wrong.stdout
+    answer = call("estimate", str(run), *WHERE)
+    assert answer.exit_code == 4
+    assert "correct the QISKIT_IBM_* variables" in answer.stderr
+    assert "token" not in answer.stderr
+
+
+@pytest.mark.parametrize(("content", "words"), [("{}", "no account in it"), ('{"a": {}}', "READABLE BY OTHERS")])
+def test_doctor_reads_whether_there_is_anything_to_hide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, words: str
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    kept = tmp_path / ".qiskit" / "qiskit-ibm.json"
+    kept.parent.mkdir()
+    kept.write_text(content)
+    kept.chmod(0o644)
+    assert words in json.loads(call("doctor", "--json", "--timeout", "0.1").stdout)["account file"]
+
+
+def test_a_service_that_is_away_is_told_in_plain_words(
+    run: Path, server: RuntimeServer, clock: FastClock, recwarn: pytest.WarningsRecorder
+) -> None:
+    server.refuse()
+    answer = call("estimate", str(run), *WHERE)
+    assert answer.exit_code == 4
+    assert f"no connection to 127.0.0.1:{server.port} (Connection refused)" in answer.stderr
+    assert "see that the network is there" in answer.stderr
+    assert "\\" not in answer.output
+    assert not [item for item in recwarn if "access token" in str(item.message)]
+    assert "1<=x<=10800" in call("evaluate", str(run), *WHERE, "--max-qpu-seconds", "-3").stderr
 
 
 CANARY = "canary-4b7e1f-token"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import sqlite3
@@ -108,7 +109,7 @@ def test_f4_a_job_that_is_listed_only_after_the_second_was_sent(
     told = "ran before it was found and cost 3 QPU seconds" if runs else "cancelled before it ran"
     assert told in answer.stderr
     assert told in call("jobs", "show", "1").stdout
-    (result,) = json.loads(call("jobs", "resume", "--all", "--json").stdout)["evaluations"]
+    (result,) = json.loads(call("jobs", "resume", "1", "--json").stdout)["evaluations"]
     assert result["job_ids"] == [second.id]
     assert result["qpu_seconds_charged"] == first.quantum_seconds + second.quantum_seconds
 
@@ -237,13 +238,14 @@ def test_what_an_earlier_plan_has_paid_is_not_paid_again_unasked(
 
 
 def test_the_account_has_to_have_what_is_still_to_be_paid(run: Path, server: RuntimeServer, clock: FastClock) -> None:
-    options = [*split(3, samples=6), "--max-qpu-seconds"]
-    evaluate(run, *options, "8", samples=6, code=4)
-    left = server.posts
-    for seconds, code, posts in ((4, 8, left), (5, 0, 3)):
+    options = split(3, samples=6)
+    server.faults.add("POST", "/jobs", "status:400", after=1)
+    evaluate(run, *options, samples=6, code=4)
+    assert server.jobs_created == 1
+    for seconds, code, jobs in ((4, 8, 1), (5, 0, 3)):
         server.service.usage_limit_seconds = sum(job.quantum_seconds for job in server.jobs) + seconds
-        evaluate(run, *options, "60", samples=6, code=code)
-        assert server.posts == posts
+        evaluate(run, *options, "--max-qpu-seconds", "301", samples=6, code=code)
+        assert server.jobs_created == jobs
 
 
 def test_a_stored_result_that_is_gone_is_fetched_not_measured_again(
@@ -259,20 +261,51 @@ def test_a_stored_result_that_is_gone_is_fetched_not_measured_again(
 
 def test_f13_a_budget_below_the_price(run: Path, server: RuntimeServer, clock: FastClock) -> None:
     result = evaluate(run, "--max-qpu-seconds", "1", code=8)
-    assert "--max-qpu-seconds 8" in result.stderr
+    assert "--max-qpu-seconds 9" in result.stderr
     assert server.posts == 0
 
 
 def test_f13_a_budget_hit_midway_keeps_what_there_is(run: Path, server: RuntimeServer, clock: FastClock) -> None:
-    options = [*split(3, samples=6), "--max-qpu-seconds", "8"]
-    result = evaluate(run, *options, samples=6, code=4)
-    assert server.posts < 3
-    assert "give a higher --max-qpu-seconds" in result.stderr
+    options = split(3, samples=6)
+    for stopped in (0, 1):
+        server.faults.add("POST", "/jobs", "job:1305", after=stopped)
+    cap = ["--max-qpu-seconds", "26"]
+    result = evaluate(run, *options, *cap, samples=6, code=4)
+    spent = sum(job.quantum_seconds for job in server.jobs)
+    twice = [2 * record["reserved"] for record in records() if record["state"] == "FAILED"]
+    needed = math.ceil(spent + sum(twice))
+    assert f"--retry-failed --max-qpu-seconds {needed}" in result.stderr, "with less they would be stopped again"
     (partial,) = (run / "evaluations").glob("*/partial.json")
     kept = json.loads(partial.read_text())
     assert 0 < kept["counts"]["samples"] < kept["counts"]["planned"] == 6
-    evaluate(run, *options[:-1], "60", samples=6)
+    for too_small in (cap, ["--max-qpu-seconds", str(needed - 1)]):
+        refused = evaluate(run, *options, *too_small, "--retry-failed", samples=6, code=8)
+        assert f"--max-qpu-seconds {needed}" in refused.stderr
     assert server.posts == 3
+    evaluate(run, *options, "--max-qpu-seconds", str(needed), "--retry-failed", samples=6)
+    assert server.posts == 5
+    assert [record["reserved"] for record in records()[3:]] == twice
+
+
+def test_a_budget_that_extra_jobs_have_used_up(ledger_file: Path) -> None:
+    with Ledger(ledger_file) as ledger:
+        ledger.add_evaluation("e", "run", "ibm_manila", {}, 10)
+        record = ledger.intend("e", "first", 2, 5)
+        ledger.add_extra_job(record, "x", 3.0, "extra job x")
+        with pytest.raises(BudgetError, match=r"8 of 10 .* --max-qpu-seconds 13"):
+            ledger.intend("e", "second", 2, 5)
+        assert [record.unit for record in ledger.records()] == ["first"]
+
+
+def test_what_could_not_be_submitted_hides_no_result(run: Path, server: RuntimeServer, clock: FastClock) -> None:
+    options = split(3, samples=6)
+    server.faults.add("POST", "/jobs", "job:error")
+    evaluate(run, *options, samples=6, code=4)
+    server.faults.add("POST", "/jobs", "status:400")
+    result = evaluate(run, *options, "--retry-failed", samples=6, code=4)
+    (partial,) = (run / "evaluations").glob("*/partial.json")
+    assert json.loads(partial.read_text())["counts"]["samples"] == 4
+    assert result.stderr.count("not submitted") == 1
 
 
 def test_the_ledger_of_a_newer_version_is_left_alone(ledger_file: Path) -> None:

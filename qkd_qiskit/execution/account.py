@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import warnings
 from typing import Any
 
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
@@ -27,7 +30,7 @@ def connect(device: str, account: str | None = None) -> Any:
         AccountError: it is refused.
     """
     try:
-        service = QiskitRuntimeService(name=account) if account else QiskitRuntimeService()
+        service = _open(account)
         remember((service.active_account() or {}).get("token"))
         return service
     except AccountNotFoundError as error:
@@ -40,8 +43,18 @@ def connect(device: str, account: str | None = None) -> Any:
         if isinstance(fault, AccountError):
             raise fault from error
         raise BackendError(
-            f"the IBM Quantum account can't be used: {brief(error)}\n{without_account(device)}"
+            f"the IBM Quantum account can't be used: {brief(fault)}\ncorrect the QISKIT_IBM_* variables or the saved "
+            f"account; {without_account(device)}"
         ) from error
+
+
+def _open(account: str | None) -> QiskitRuntimeService:
+    """Open the service without the client's own warnings: what goes wrong is told in our words when it matters."""
+    if "QISKIT_IBM_RUNTIME_LOG_LEVEL" not in os.environ:
+        logging.getLogger("qiskit_ibm_runtime").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Unable to retrieve IBM Cloud access token", UserWarning)
+        return QiskitRuntimeService(name=account) if account else QiskitRuntimeService()
 
 
 def without_account(device: str) -> str:
@@ -67,7 +80,12 @@ def probe(service: Any, what: str) -> None:
 def unreachable(what: str, error: BaseException) -> Exception:
     """Make of a failed request what is to be raised."""
     fault = translate(error)
-    return fault if isinstance(fault, AccountError) else BackendError(f"can't reach {what}: {brief(error)}")
+    if isinstance(fault, AccountError):
+        return fault
+    return BackendError(
+        f"can't reach {what}: {brief(error)}\nsee that the network is there and that QISKIT_IBM_URL, if set, is right; "
+        "then run the same command again"
+    )
 
 
 def list_devices(service: Any) -> list[str]:

@@ -15,6 +15,13 @@ JOB_SECONDS = 2.0
 """Overhead that the service charges for a job."""
 REPETITION_DELAY = 250e-6
 """Seconds between two executions, the default of IBM's devices."""
+MARGIN, SPARE_SECONDS = 1.5, 5.0
+"""A job may take this much more than estimated, and this many seconds; beyond that the service stops it."""
+
+
+def longest(estimated: float, jobs: int = 1) -> float:
+    """Return the QPU seconds after which jobs of so many estimated seconds together are stopped."""
+    return MARGIN * estimated + SPARE_SECONDS * jobs
 
 
 def estimate_qpu_seconds(executions: int, circuit_seconds: float, *, jobs: int = 1) -> float:
@@ -49,7 +56,7 @@ def _duration(target: Target, name: str, qubits: tuple[int, ...]) -> float:
 
 @dataclass(frozen=True)
 class Price:
-    """What an evaluation would cost: a lower bound, as the service's own overheads vary.
+    """What an evaluation would cost: a lower bound, as the service's own overheads vary; with PEC an upper one.
 
     Attributes:
         samples: rows of parameter values that were asked for.
@@ -64,6 +71,7 @@ class Price:
         budget: QPU seconds that are allowed.
         remaining: QPU seconds that the account has left; `None` if unknown or unlimited.
         sentinels: rows that are measured once more at the end.
+        bounded: whether the multiplier is the most that mitigation may take, so that the price is an upper bound.
     """
 
     samples: int
@@ -78,6 +86,7 @@ class Price:
     budget: float
     remaining: float | None = None
     sentinels: int = 0
+    bounded: bool = False
 
     @property
     def rows(self) -> int:
@@ -95,6 +104,11 @@ class Price:
         learning = self.jobs * self.learning * (self.repetition_delay + self.circuit_seconds)
         return JOB_SECONDS * self.jobs + learning + self.seconds_for(self.rows)
 
+    @property
+    def reserve(self) -> float:
+        """QPU seconds that may be charged before the service stops the jobs: this is what has to be allowed."""
+        return longest(self.seconds, self.jobs)
+
     def seconds_for(self, rows: int) -> float:
         """Return the QPU seconds that some of the rows take, without a job's overhead."""
         executions = rows * self.bases * self.shots * self.multiplier
@@ -104,6 +118,11 @@ class Price:
     def saving(self) -> float:
         """How many times more executions `EstimatorQNN.forward` makes: it has a PUB for each observable."""
         return self.observables / self.bases
+
+    @property
+    def told(self) -> str:
+        """The QPU seconds in words."""
+        return f"{'at most about' if self.bounded else 'at least'} {self.seconds:.0f} QPU seconds"
 
     def lines(self) -> list[str]:
         """Say it in a few lines."""
@@ -119,12 +138,13 @@ class Price:
             f"{self.samples} samples{again} x {bases} x {self.shots:,} shots"
             f"{mitigation} = {self.executions:,} executions, {self.saving:.0f} times fewer than EstimatorQNN.forward;",
             f"{1e6 * self.repetition_delay:.0f} us delay + {1e6 * self.circuit_seconds:.1f} us circuit, {overhead}",
-            f"= at least {self.seconds:.0f} QPU seconds of {self.budget:.0f} allowed{share}",
+            f"= {self.told}, stopped at {math.ceil(self.reserve)}, {self.budget:.0f} allowed{share}",
         ]
 
     def describe(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        return {**asdict(self), "executions": self.executions, "seconds": self.seconds, "saving": self.saving}
+        derived = {"executions": self.executions, "seconds": self.seconds, "reserve": self.reserve}
+        return {**asdict(self), **derived, "saving": self.saving}
 
 
 def count_bases(observables: Sequence[SparsePauliOp]) -> int:

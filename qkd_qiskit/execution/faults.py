@@ -14,6 +14,9 @@ from qkd_qiskit.redaction import redact
 
 TOO_MANY, UNAUTHORIZED = 429, (401, 403)
 SESSION_CLOSED = 1217
+LONGEST = 200
+"""Characters of a service's message that are passed on."""
+TOO_LONG = ("1305", "maximum execution time")
 
 
 class ServiceFault(Exception):
@@ -55,16 +58,23 @@ def translate(error: BaseException) -> Exception:
         return error
     status, response = _find_status(error)
     names = {type(link).__name__ for link in _chain(error)}
+    if "InvalidAccountError" in names and (wrong := re.search(r"Invalid `(?!token)\w+` value[^\n]*", str(error))):
+        return Refusal(redact(wrong[0]))
     if status in UNAUTHORIZED or names & {"IBMNotAuthorizedError", "InvalidAccountError"}:
         return AccountError(
             "the service refused the account: the token is wrong, expired or revoked\n"
-            "what was submitted goes on; make a new API key, save it, and come back with `qkd-qiskit jobs resume --all`"
+            "make a new API key and save it; jobs that were submitted, if any, go on: `qkd-qiskit jobs resume --all`"
         )
     if status is not None and 400 <= status < 500 and status not in (408, TOO_MANY):
         return Refusal(brief(error), session_closed=str(SESSION_CLOSED) in str(error) and "ession" in str(error))
     if names & {"IBMInputValueError", "SamplexConstructionError", "ValidationError"}:
         return Refusal(brief(error))
     return ServiceFault(brief(error), retry_after=_retry_after(response), status=status)
+
+
+def ran_too_long(reason: str | None) -> bool:
+    """Whether a job was stopped because it took longer than its `max_execution_time` (error 1305)."""
+    return any(words in (reason or "").lower() for words in TOO_LONG)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -92,8 +102,12 @@ def _retry_after(response: Any) -> float | None:
 
 def brief(error: BaseException) -> str:
     """Return what the service has to say, or an error's first line; short enough to read, without anything secret."""
-    text = str(error)
+    text = str(error).replace("\\", "")
     if told := re.search(r'"message":\s*"([^"]+)"', text):
         text = told[1]
+    if nobody := re.search(r"host='([^']+)', port=(\d+)", text):
+        why = re.search(r"\[Errno -?\d+\] ([\w ,]+)|(timed out)", text)
+        return f"no connection to {nobody[1]}:{nobody[2]}" + (f" ({(why[1] or why[2]).strip()})" if why else "")
     lines = text.strip().strip("'\"").splitlines()
-    return redact(lines[0])[:200] if lines and lines[0] else type(error).__name__
+    line = redact(lines[0]) if lines else ""
+    return (f"{line[:LONGEST].rpartition(' ')[0]} ..." if len(line) > LONGEST else line) or type(error).__name__

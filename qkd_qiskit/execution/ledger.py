@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import sqlite3
@@ -213,19 +214,19 @@ class Ledger:
             evaluation: in whose budget it falls.
             unit: its identity; if it has been submitted before, this is another replica.
             estimated: QPU seconds expected.
-            most: QPU seconds that it may cost; cut to what is left of the budget.
+            most: QPU seconds that it may cost.
 
         Raises:
-            BudgetError: what is left of the budget is less than the estimate.
+            BudgetError: what is left of the budget is less: the service would stop a job that has been paid.
             LedgerError: the ledger can't be written.
         """
         with self._transaction() as database:
             budget = database.execute("SELECT budget FROM evaluations WHERE id = ?", [evaluation]).fetchone()[0]
-            spent = sum(record.committed for record in self.records(evaluation)) + self.charged_extra(evaluation)
-            if spent + estimated > budget:
+            spent = self.spent(evaluation)
+            if spent + most > budget:
                 raise BudgetError(
-                    f"{spent:.0f} of {budget:.0f} QPU seconds are spent or reserved and the next job needs about "
-                    f"{estimated:.0f}; give a higher --max-qpu-seconds to go on"
+                    f"{spent:.0f} of {budget:.0f} QPU seconds are spent or reserved and the next job may take "
+                    f"{most:.0f}; give evaluate --max-qpu-seconds {math.ceil(spent + most)} to go on"
                 )
             replica = database.execute("SELECT COUNT(*) FROM records WHERE unit = ?", [unit]).fetchone()[0]
             tag = f"qkd:{evaluation[:12]}:{unit[:12]}:{secrets.token_hex(6)}"
@@ -233,10 +234,14 @@ class Ledger:
             cursor = database.execute(
                 "INSERT INTO records (evaluation, unit, replica, state, tag, estimated, reserved, created, changed) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [evaluation, unit, replica, INTENT, tag, estimated, min(most, budget - spent), now, now],
+                [evaluation, unit, replica, INTENT, tag, estimated, most, now, now],
             )
             number = int(cursor.lastrowid or 0)
         return self.record(number)
+
+    def spent(self, evaluation: str) -> float:
+        """Return the QPU seconds that an evaluation was charged, and those reserved for what is not charged yet."""
+        return sum(record.committed for record in self.records(evaluation)) + self.charged_extra(evaluation)
 
     def change(self, record: Record, what: str, **columns: Any) -> Record:
         """Change columns of a record and note what happened, in one transaction."""

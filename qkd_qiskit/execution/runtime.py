@@ -186,10 +186,10 @@ def make_estimator(mode: Any, settings: BackendSettings, record: Record) -> Any:
         return EstimatorV2(mode=mode, options=options)
 
 
-def ask_remaining(connection: Connection, clock: Clock) -> float | None:
+def ask_remaining(connection: Connection, clock: Clock, say: Say | None = None) -> float | None:
     """Ask for the QPU seconds that the account has left; `None` if the service does not say."""
     try:
-        return persist(connection.remaining, seconds=OPEN_SECONDS, clock=clock)
+        return persist(connection.remaining, seconds=OPEN_SECONDS, clock=clock, say=say)
     except (Refusal, ServiceFault):
         return None
 

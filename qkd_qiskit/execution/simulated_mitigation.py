@@ -62,14 +62,14 @@ def check_simulated_mitigation(settings: BackendSettings) -> None:
     Raises:
         ConfigurationError: names the option, and what there is instead.
     """
-    wanted, offered = settings.mitigation, "simulators have mitigation.readout = true and mitigation.zne = true"
+    wanted, offered = settings.mitigation, "simulators have --set mitigation.readout=true and --zne"
     asked = {
-        "resilience_level": settings.resilience_level,
-        "mitigation.pec": wanted.pec,
-        "mitigation.zne_amplifier = 'pea'": wanted.zne_amplifier == "pea",
-        "mitigation.dynamical_decoupling": wanted.dynamical_decoupling,
-        "mitigation.gate_twirling": wanted.gate_twirling,
-        "mitigation.measure_twirling": wanted.measure_twirling,
+        "--resilience (resilience_level)": settings.resilience_level,
+        "--pec (mitigation.pec)": wanted.pec,
+        "--pea (mitigation.zne_amplifier)": wanted.zne_amplifier == "pea",
+        "--dd (mitigation.dynamical_decoupling)": wanted.dynamical_decoupling,
+        "--twirl (mitigation.gate_twirling)": wanted.gate_twirling,
+        "--twirl (mitigation.measure_twirling)": wanted.measure_twirling,
     }
     for name, value in asked.items():
         if value:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qkd_qiskit.exceptions import BackendError, UndecidedError
+from qkd_qiskit.execution.cost import longest
 from qkd_qiskit.execution.extras import ExtraJobs, Searches
-from qkd_qiskit.execution.faults import NotSent, Refusal, ServiceFault
+from qkd_qiskit.execution.faults import NotSent, Refusal, ServiceFault, ran_too_long
 from qkd_qiskit.execution.ledger import CANCELLED, FAILED, IN_DOUBT, INTENT, SUBMITTED, Ledger, Record
 from qkd_qiskit.execution.waiting import Clock, Pauses, Say, persist
 
 SETTLE_SECONDS, OUTAGE_SECONDS = 60.0, 1800.0
-MARGIN, SPARE_SECONDS = 1.5, 5.0
-"""A job may take this much more than estimated, and this many seconds; beyond that the service stops it."""
+RAISE = 2.0
+"""A unit whose job was stopped at its longest time may take this many times as long when it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,16 @@ class Unit:
     @property
     def most(self) -> float:
         """QPU seconds after which the service is to stop it."""
-        return MARGIN * self.estimated + SPARE_SECONDS
+        return longest(self.estimated)
+
+    def most_after(self, record: Record | None) -> float:
+        """Return the same for another try: a job that was stopped would be stopped there again, so this one may more.
+
+        Args:
+            record: the unit's newest; `None` before the first try.
+        """
+        stopped = record is not None and record.state == FAILED and ran_too_long(record.reason)
+        return max(self.most, RAISE * record.reserved) if record is not None and stopped else self.most
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,8 @@ class Submitter:
             return self._send(record, send, again=True)
         if record is not None and not is_due(record, retry_failed):
             return record
-        return self._send(self.ledger.intend(evaluation, unit.name, unit.estimated, unit.most), send, again=False)
+        most = unit.most_after(record)
+        return self._send(self.ledger.intend(evaluation, unit.name, unit.estimated, most), send, again=False)
 
     def _send(self, record: Record, send: Send, *, again: bool) -> Record:
         """Submit until there is a job; between two tries, look whether there is one already."""

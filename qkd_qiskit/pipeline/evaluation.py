@@ -5,6 +5,7 @@ It never goes through `EstimatorQNN.forward`, which makes a PUB for each observa
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 from importlib.metadata import version
@@ -129,6 +130,7 @@ def _measured(collected: Collected) -> Measured:
         collected.charged,
         records[-1].mode or "job",
         facts,
+        collected.price.executions,
     )
 
 
@@ -215,11 +217,16 @@ def evaluate_run(
     if (folder / "result.json").exists():
         listener.say(f"evaluated before; reading {folder}")
         return read_json(folder / "result.json")
-    with RunDirectory(folder).lock():
-        write_json(folder / "identity.json", identity)
-        values, began = placed.student.parameter_values(images.pixels), time.perf_counter()
+    values, began = placed.student.parameter_values(images.pixels), time.perf_counter()
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> None:
+            stack.enter_context(RunDirectory(folder).lock())
+            write_json(folder / "identity.json", identity)
+
         if settings.kind != "ibm":
             place, compiled = open_for(settings, placed, listener)
+            begin()
             measured = measure_on_simulator(place, compiled, values, placed.seed, listener)
             head, measured = fit_head(placed, dataset, place, compiled, measured, listener)
             evaluation = conclude(placed, compiled, settings, images, values, measured, head)
@@ -228,7 +235,8 @@ def evaluate_run(
             calibration = place.calibration(compiled.physical_qubits)
             return _keep(run, folder, place, evaluation, calibration, time.perf_counter() - began)
         request = {"run": str(run.path.resolve()), "backend": backend.model_dump(), "samples": samples, "shots": shots}
-        hardware = HardwareEvaluation(name, settings, placed, values, folder, request, spending or Spending(), listener)
+        purse = spending or Spending()
+        hardware = HardwareEvaluation(name, settings, placed, values, folder, request, purse, listener, begin)
         outcome = hardware.run()
         if isinstance(outcome, Pending):
             return _describe_pending(run, folder, outcome)
@@ -248,6 +256,7 @@ def _describe_pending(run: RunDirectory, folder: Path, pending: Pending) -> dict
         "run": str(run),
         "state": pending.state,
         "price": pending.price.describe(),
+        "would_be_refused": pending.refusal.replace("; nothing was submitted", "") or None,
         "job_ids": list(pending.job_ids),
         "folder": str(folder),
     }
@@ -276,7 +285,7 @@ def _keep_partial(folder: Path, placed: PlacedStudent, images: Images, collected
     return (
         f"{measured} of {len(images)} samples have a result (kept in {folder / 'partial.json'}); missing are\n"
         + "\n".join(collected.missing)
-        + "\nsubmit failed jobs again with --retry-failed"
+        + f"\n{collected.advice}"
     )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from qkd_qiskit.execution.circuit_files import load_circuits, save_circuits
 from qkd_qiskit.execution.compilation import CompiledCircuit, check_equivalence
 from qkd_qiskit.execution.cost import Price, circuit_duration, count_bases, repetition_delay
 from qkd_qiskit.execution.devices import Place
-from qkd_qiskit.execution.ledger import BY_USER, INTENT, SUBMITTED, Ledger, Record, default_ledger
+from qkd_qiskit.execution.ledger import BY_USER, CANCELLED, FAILED, INTENT, SUBMITTED, Ledger, Record, default_ledger
 from qkd_qiskit.execution.mitigation import check_mitigation, learning_executions, multiplier
-from qkd_qiskit.execution.submission import Unit, is_due
+from qkd_qiskit.execution.submission import Unit
 from qkd_qiskit.execution.units import name_units, split
 from qkd_qiskit.files import digest_of, read_json, write_json
 from qkd_qiskit.listening import Listener
+from qkd_qiskit.pipeline.allowing import Bill
 from qkd_qiskit.pipeline.placing import PlacedStudent
 from qkd_qiskit.pipeline.sentinels import Drift, append_sentinels, count_sentinels, expect_sentinels
 from qkd_qiskit.pipeline.spending import Collected, Pending, Spending
@@ -43,6 +43,7 @@ class HardwareEvaluation:
         request: what a later process needs to finish it.
         spending: what may be paid.
         listener: follows along.
+        begin: called once when the price is accepted, before anything is written or sent.
     """
 
     name: str
@@ -53,6 +54,7 @@ class HardwareEvaluation:
     request: dict[str, Any]
     spending: Spending
     listener: Listener
+    begin: Callable[[], None] = lambda: None
 
     def run(self) -> Collected | Pending:
         """Say the price, submit what has not been submitted, wait, fetch.
@@ -70,11 +72,13 @@ class HardwareEvaluation:
                 return self._run(ledger)
             except KeyboardInterrupt:
                 records = ledger.records(self.name)
+                if not records:
+                    raise InterruptedRunError("interrupted; nothing was submitted") from None
                 unsure = sum(record.state == INTENT for record in records)
                 perhaps = f", {unsure} more may have been submitted and will be looked for" if unsure else ""
                 raise InterruptedRunError(
                     f"interrupted; {sum(bool(record.job_id) for record in records)} submitted job(s) go on{perhaps}\n"
-                    f"come back with `qkd-qiskit jobs resume {self.name[:12]}` or the same command"
+                    f"come back with `qkd-qiskit jobs resume {records[0].number}` or the same command"
                 ) from None
 
     def _run(self, ledger: Ledger) -> Collected | Pending:
@@ -86,7 +90,8 @@ class HardwareEvaluation:
         check_mitigation(self.settings)
         service = connect(self.settings.device, self.spending.account)
         connection = Connection.over(service)
-        remaining = ask_remaining(connection, self.spending.clock)  # asked first: a wrong key is refused here, at once
+        clock, say = self.spending.clock, self.listener.say
+        remaining = ask_remaining(connection, clock, say)  # asked first: a wrong key is refused here, at once
         place = open_device(self.settings, service)
         if connection.wire is not None:
             connection.wire.strict()
@@ -95,13 +100,16 @@ class HardwareEvaluation:
         price, units = self._plan(place, compiled, remaining)
         for line in price.lines():
             self.listener.say(line)
+        bill = Bill.draw_up(ledger, self.name, price, units, retry_failed=self.spending.retry_failed)
         if self.spending.dry_run:
-            return Pending("planned", price)
-        self._allow(ledger, price, units)
+            return Pending("planned", price, refusal="" if bill.was_confirmed else bill.refusal())
+        self._allow(ledger, bill)
+        self._keep_plan(place, compiled)
         for session_id in ledger.open_sessions():  # of a process that was killed
             close_session(connection, ledger, session_id)
         records, trouble = self._submit(ledger, connection, place, compiled, units)
         if not self.spending.wait:
+            self._check_sent(records, trouble)
             return Pending("submitted", price, tuple(record.job_id for record in records if record and record.job_id))
         collector = Collector(ledger, connection, self.settings, self.listener.say, self.spending.clock)
         found = [self._collect(collector, compiled, unit, record) for unit, record in zip(units, records)]
@@ -134,10 +142,15 @@ class HardwareEvaluation:
                 f"the student was trained for {trained_for}: its logical circuit was compiled anew for {place.device}"
             )
         check_equivalence(self.placed.logical, compiled)
-        if path and self.folder and not self.spending.dry_run:
-            write_json(self.folder / "calibration_before.json", place.calibration(compiled.physical_qubits))
-            save_circuits(path, self.placed.logical, compiled)
         return compiled
+
+    def _keep_plan(self, place: Place, compiled: CompiledCircuit) -> None:
+        """Write down what is measured and under which calibration, once: the price is accepted, nothing is sent yet."""
+        self.begin()
+        if self.folder is None or (path := self.folder / "isa.qpy").with_suffix(".json").exists():
+            return
+        write_json(self.folder / "calibration_before.json", place.calibration(compiled.physical_qubits))
+        save_circuits(path, self.placed.logical, compiled)
 
     def _cut_as_before(self, ledger: Ledger) -> None:
         """Cut an evaluation that has jobs as it was cut then: other cuts would be other jobs, all paid once more."""
@@ -164,6 +177,7 @@ class HardwareEvaluation:
             budget=self.settings.max_qpu_seconds,
             remaining=remaining,
             sentinels=count_sentinels(len(self.values), self.settings.sentinels),
+            bounded=self.settings.mitigation.pec,
         )
         cuts = split(price, self.settings)
         price = Price(**{**asdict(price), "jobs": len(cuts)})
@@ -174,34 +188,19 @@ class HardwareEvaluation:
         """Parameter values of all that is run: the samples, and the sentinels among them once more."""
         return append_sentinels(self.values, count_sentinels(len(self.values), self.settings.sentinels))
 
-    def _allow(self, ledger: Ledger, price: Price, units: list[Unit]) -> None:
-        """Check the price against the cap and the account, and have it confirmed, once for each plan."""
-        known, again = ledger.evaluation(self.name), self.spending.retry_failed
-        due = [unit for unit in units if is_due(ledger.latest(unit.name), again)]
-        paying, seconds = bool(due), sum(unit.estimated for unit in due)
-        others = {record.unit for record in ledger.records(self.name) if record.job_id} - {unit.name for unit in units}
-        if paying and others:
-            self.listener.say(f"{len(others)} job(s) of an earlier plan can't be used: this is paid as well")
-        if known is not None and (not paying or (known["budget"] >= price.budget and not others)):
+    def _allow(self, ledger: Ledger, bill: Bill) -> None:
+        """Check what is due against the cap and the account, and have it confirmed, once for each plan."""
+        if bill.due and bill.unusable:
+            self.listener.say(f"{bill.unusable} job(s) of an earlier plan can't be used: this is paid as well")
+        if bill.was_confirmed:
             self.listener.say("confirmed before; what was submitted is not submitted again")
         else:
-            if price.seconds > price.budget:
-                raise BudgetError(
-                    f"it needs at least {price.seconds:.0f} QPU seconds and {price.budget:.0f} are allowed; "
-                    "nothing was submitted\ngive fewer --samples or --shots, milder error mitigation, or "
-                    f"--max-qpu-seconds {math.ceil(price.seconds + 5)}"
-                )
-            if price.remaining is not None and seconds > price.remaining:
-                raise BudgetError(
-                    f"it needs at least {seconds:.0f} QPU seconds and the account has {price.remaining:.0f} "
-                    "left; nothing was submitted; give fewer --samples or --shots"
-                )
-            if not self.spending.confirmed and not (self.spending.ask and self.spending.ask(price)):
-                raise BudgetError("not confirmed, nothing was submitted; give --yes to pay without being asked")
-        if known is None or paying:
-            ledger.add_evaluation(
-                self.name, self.request.get("run", ""), self.settings.name, self.request, price.budget
-            )
+            if bill.again:
+                self.listener.say(f"{bill.again} job(s) that failed or were cancelled are to be paid once more")
+            bill.confirm(self.spending)
+        if bill.budget is None or bill.due:
+            run, budget = self.request.get("run", ""), bill.price.budget
+            ledger.add_evaluation(self.name, run, self.settings.name, self.request, budget)
 
     def _submit(
         self, ledger: Ledger, connection: Any, place: Place, compiled: CompiledCircuit, units: list[Unit]
@@ -230,14 +229,38 @@ class HardwareEvaluation:
                 except AccountError:
                     raise
                 except (BudgetError, BackendError) as error:
-                    if not records:
+                    known = [self._with_job(ledger, unit) for unit in units[len(records) :]]
+                    if not any([*records, *known]):
                         raise
                     say(str(error))
-                    return records + [None] * (len(units) - len(records)), str(error)
+                    return records + known, str(error)
             for record in records:  # before the session is closed, for what turned up while the others were submitted
                 if record is not None and record.state == SUBMITTED and ledger.is_in_doubt(record):
                     submitter.extras.cancel(record)
         return records, trouble
+
+    def _with_job(self, ledger: Ledger, unit: Unit) -> Record | None:
+        """Return a unit's newest record if it has a job: that another can't be submitted is no reason to forget it."""
+        record = ledger.latest(unit.name)
+        return record if record is not None and record.job_id else None
+
+    def _check_sent(self, records: list[Record | None], trouble: str) -> None:
+        """Refuse to call submitted what is not.
+
+        Raises:
+            BackendError: jobs were cancelled or failed before, or could not be submitted.
+        """
+        ended = [record for record in records if record is not None and record.state in (FAILED, CANCELLED)]
+        lines = [f"job {record.job_id or record.tag}: {record.reason or record.state.lower()}" for record in ended]
+        unsent = sum(record is None for record in records)
+        lines += [f"{unsent} job(s) not submitted: {trouble}"] if unsent else []
+        if lines:
+            others = len(records) - len(ended) - unsent
+            more = (
+                f"\n{others} other job(s) are submitted; `qkd-qiskit jobs resume --all` fetches them" if others else ""
+            )
+            again = "\ngive --retry-failed to pay for what was cancelled or failed once more" if ended else ""
+            raise BackendError("\n".join(lines) + again + more)
 
     def _is_called_off(self, ledger: Ledger) -> bool:
         """Whether jobs of it were cancelled by the user, who has not asked anew since."""

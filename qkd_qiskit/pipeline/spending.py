@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,11 +51,13 @@ class Pending:
         state: `planned` (nothing was submitted) or `submitted`.
         price: what it costs.
         job_ids: of the jobs, in the order of the samples.
+        refusal: why it would not be submitted; empty if it would.
     """
 
     state: str
     price: Price
     job_ids: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,3 +112,17 @@ class Collected:
                 last = min(unit.stop, self.price.samples) - 1
                 lines.append(f"samples {unit.start} to {last}: {job}: {why}")
         return lines
+
+    @property
+    def advice(self) -> str:
+        """What to type to have what is missing; for jobs that were stopped, with a cap that lets them end."""
+        pairs = [(unit, record) for unit, record in zip(self.units, self.records) if record is not None]
+        stopped = [(unit, record) for unit, record in pairs if unit.most_after(record) > unit.most]
+        if not stopped:
+            return "submit failed jobs again with --retry-failed"
+        spent = sum(record.committed for _, record in pairs) + self.extra
+        cap = max(math.ceil(spent + sum(unit.most_after(record) for unit, record in stopped)), int(self.price.budget))
+        return (
+            f"{len(stopped)} job(s) were stopped at the {stopped[0][1].reserved:.0f} s that they were allowed: submit "
+            f"them again, with twice the time, by --retry-failed --max-qpu-seconds {cap}"
+        )

@@ -112,9 +112,17 @@ def read_run(run: RunDirectory) -> StoredRun:
         result=_read_object(run.result),
         circuit_facts=_read_object(run.circuits.with_suffix(".json")),
         evaluations=tuple(finished),
-        unfinished=tuple(folder.name for folder in folders if not (folder / "result.json").exists()),
+        unfinished=tuple(folder.name for folder in folders if _is_unfinished(folder)),
         chart=_read_chart(run.path),
     )
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether something was begun there and has no result; earlier versions left folders of mere prices behind."""
+    if (folder / "result.json").exists():
+        return False
+    kind = ((_read_object(folder / "identity.json") or {}).get("backend") or {}).get("kind")
+    return kind in ("aer", "fake") or any((folder / name).exists() for name in ("isa.json", "partial.json"))
 
 
 def read_evaluation(folder: Path, best: str | None = None) -> StoredEvaluation:

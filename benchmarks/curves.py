@@ -14,7 +14,7 @@ from pathlib import Path
 BATCHES = (1, 4, 16, 64, 256, 1024, 4096)
 QUBITS = (2, 3, 4, 5, 6, 7, 8, 9, 10)
 LAYERS = (1, 2, 4, 8, 16)
-NOISY_QUBITS = 8  # a Pauli vector of 10 qubits has a million entries, and there are ten observables
+NOISY_QUBITS = 10
 
 
 def measure(qubits: int, layers: int, batch: int, noisy: bool) -> dict:

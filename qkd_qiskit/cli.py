@@ -185,6 +185,7 @@ def train(
         _refuse_changes({**options, "preset": preset, "set": assignments or None}, out if resume else None)
         result = _resume(resume, out, listener)
     else:
+        from qkd_qiskit.pipeline.checking import refuse_idle_teacher
         from qkd_qiskit.pipeline.jobs import read_settings
         from qkd_qiskit.pipeline.training import train_run
 
@@ -192,6 +193,7 @@ def train(
         settings = read_settings(
             {**content, "backend": backend}, preset=preset, assignments=assignments, source="command line"
         )
+        refuse_idle_teacher(settings)
         result = train_run(settings, out, listener=listener)
     show_training(result, as_json)
 

@@ -17,6 +17,8 @@ from qkd_qiskit.cli_shared import shared_options
 def export(run: str | None, out: Path | None, quiet: bool, as_json: bool) -> None:
     """Export a trained student (RUN, or the latest): circuits as OpenQASM 3 and QPY, weights as safetensors and JSON.
 
+    The isa circuit is for what the student was trained on: a device with `aer_noisy` or `fake_*`, none with `aer`.
+
     `qkd_qiskit.load_export(FOLDER)` loads it back to the same logits, without the training images.
     """
     from qkd_qiskit.console import open_listener
@@ -38,6 +40,7 @@ def export(run: str | None, out: Path | None, quiet: bool, as_json: bool) -> Non
             "circuits": "logical and isa, each .qasm and .qpy, and *_trained with the weights bound",
             "isa": f"{circuit['device'] or 'ideal'}, depth {circuit['depth']}, {circuit['two_qubit_gates']} two-qubit "
             f"gates, qubits {circuit['measured_qubits']}",
+            **({} if circuit["device"] else {"device": "none, as it was trained on aer; train on aer_noisy for one"}),
             "weights": f"weights.safetensors, {sum(result['weights'].values()):,} in all",
             "meaning": "export.json: blueprint, classes, observables, versions, SHA-256 of each file",
         },

@@ -76,6 +76,9 @@ def run(finished: Path, workplace: Path) -> Path:
         (["--reduction", "average_pool", "--qubits", "11"], ["more than an image of 28 x 28"]),
         (["--qubits", "0"], ["student.qubits = 0", "greater than or equal to 1"]),
         (["--loss", "kdd"], ["did you mean 'kd'"]),
+        (["--loss", "ce", "--teacher", "lenet"], ["loss 'ce' has no teacher", "'lenet'", "--teacher none"]),
+        (["--loss", "label_smoothing", "--teacher", "self"], ["loss 'label_smoothing' has no teacher", "'self'"]),
+        (["--loss", "ce", "--set", "teacher.epochs=3"], ["teacher.epochs would have no effect"]),
         (["--loss", "kd", "--teacher", "none"], ["needs a teacher", "--loss ce"]),
         (["--schedule", "cosin"], ["did you mean 'cosine'"]),
         (["--temperature", "0"], ["distillation.temperature = 0"]),
@@ -100,6 +103,20 @@ def run(finished: Path, workplace: Path) -> Path:
 def test_wrong_options_of_train(workplace: Path, options: list[str], telling: list[str]) -> None:
     refuse(2, "train", *options, telling=telling)
     assert [path for path in workplace.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--backend", "fake_brisban"],
+        ["--backend", "ibm_x"],
+        ["--backend", "aer_noisy", "--set", "backend.noise=fake_x"],
+    ],
+)
+def test_a_backend_that_can_not_be_is_refused_before_images_are_loaded(workplace: Path, options: list[str]) -> None:
+    result = call("train", *options)
+    assert result.exit_code == 2
+    assert "data:" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -280,6 +297,10 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_best(run: Path) -> None:
         ("[evaluate]\nbackend = 'aer'\n", ["write [[evaluate]] with two brackets"]),
         ("[train]\nteacher = 'none'\n", ["write [train.teacher]"]),
         ("[train\n", ["not valid TOML"]),
+        ("", ["job.toml says nothing to do", "[train]"]),
+        ("description = 'all or nothing'\n", ["says nothing to do"]),
+        ("[train]\nteacher = {name = 'lenet'}\ndistillation = {loss = 'ce'}\n", ["loss 'ce' has no teacher"]),
+        ("[[evaluate]]\nbackend = 'fake_brisban'\n", ["did you mean 'fake_brisbane'"]),
     ],
 )
 def test_a_wrong_job_file(workplace: Path, text: str, telling: list[str]) -> None:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 import qkd_qiskit as qkd
 from qkd_qiskit.classical import teacher_cache
 from qkd_qiskit.cli import main
+from qkd_qiskit.exceptions import ConfigurationError
 
 SMALL = [
     "--classes",
@@ -245,12 +246,16 @@ def test_a_job_file_runs_and_running_it_again_does_nothing(workplace: Path) -> N
     assert Path("runs/job/metrics.jsonl").read_text() == metrics
     refused = call("run", "mine.toml", "--set", "training.epochs=3", code=2)
     assert "holds a run of other settings" in refused.stderr
+    Path("mine.toml").write_text(Path("mine.toml").read_text().replace("report = false", "report = true"))
+    assert call("run", "mine.toml").output.count("report: runs/job/report.html") == 1
 
 
 def test_the_python_interface_reads_as_the_method_section() -> None:
     dataset = qkd.load_dataset("digits", classes="0-1", seed=0)
     teacher = qkd.build_teacher("lenet", dataset, epochs=1)
     student = qkd.build_student(dataset, backend="aer", qubits=2, layers=1)
+    with pytest.raises(ConfigurationError, match="'ce' has no teacher; leave the teacher out"):
+        qkd.train(student, dataset, teacher, loss="ce", epochs=2)
     history = qkd.train(student, dataset, teacher, epochs=2)
     samples = qkd.select_samples(dataset.test, 10)
     evaluation = qkd.evaluate(student, samples, backend="fake_manila", shots=100)

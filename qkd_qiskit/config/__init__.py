@@ -1,6 +1,6 @@
 """Settings: TOML and options to frozen, validated values; for an unknown key the nearest known one is named."""
 
-from qkd_qiskit.config.backend import BackendSettings, MitigationSettings, NoiseSettings
+from qkd_qiskit.config.backend import UNESSENTIAL, BackendSettings, MitigationSettings, NoiseSettings
 from qkd_qiskit.config.job import (
     AxisSettings,
     AxisValue,
@@ -32,6 +32,7 @@ __all__ = [
     "PRESETS",
     "STUDENT_CONSTANTS",
     "STUDENT_DEFAULTS",
+    "UNESSENTIAL",
     "AxisSettings",
     "AxisValue",
     "BackendSettings",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,6 +68,12 @@ class MitigationSettings(Section):
     pec: bool = False
     pec_max_overhead: float = Field(default=100.0, ge=1)
     layers_to_learn: int = Field(default=4, ge=1)
+
+
+UNESSENTIAL = {
+    "description", "wait_hours", "mode", "max_qpu_seconds", "executions_per_job", "settle_seconds", "outage_seconds",
+}  # fmt: skip
+"""Settings of a backend that do not change an evaluation's answer."""
 
 
 class BackendSettings(Section):
@@ -138,3 +144,8 @@ class BackendSettings(Section):
                 "aer_noisy or a fake_*. A noise table of numbers has its parts apart already"
             )
         return self
+
+    @property
+    def essence(self) -> dict[str, Any]:
+        """What changes an evaluation's answer and differs from its default, as plain data: see `Settings.identity`."""
+        return self.model_dump(mode="json", exclude=UNESSENTIAL, exclude_defaults=True)

@@ -11,6 +11,9 @@ from qkd_qiskit.config.backend import BackendSettings
 from qkd_qiskit.config.sections import LARGEST_SEED, Section
 from qkd_qiskit.files import digest_of
 
+DEFAULTS = 1
+"""Goes up when a default changes such that the same settings give another result."""
+
 
 class AugmentationSettings(Section):
     """Distorted copies of the student's training images; see `qkd_qiskit.classical.augmentation`.
@@ -210,11 +213,14 @@ class Settings(Section):
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the settings that change the result; where the images lie and descriptions do not."""
-        content = self.model_dump(mode="json")
-        content["data"].pop("data_dir")
-        content["backend"].pop("description")
-        return digest_of(content)
+        """SHA-256 of the settings that change the result; where the images lie and descriptions do not.
+
+        What has its default is left out, so that a setting that comes later, off by default, leaves the identity of
+        runs and studies as it was. A default that changes results must raise `DEFAULTS`.
+        """
+        content = self.model_dump(mode="json", exclude={"data": {"data_dir"}, "backend": True}, exclude_defaults=True)
+        changed = {name: value for name, value in content.items() if value != {}}
+        return digest_of({"defaults": DEFAULTS, **changed, "backend": self.backend.essence})
 
 
 STUDENT_DEFAULTS: dict[str, dict[str, Any]] = {"hybrid": {"training": {"learning_rate": 3e-3, "batch_size": 16}}}

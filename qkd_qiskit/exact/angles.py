@@ -86,7 +86,7 @@ class _Curve:
         if abs(wanted - self.value(*probe)) > 1e-12:
             raise ConfigurationError(
                 f"The parameter expression {expression} can't be evaluated for a batch. Write it with sums, products "
-                "and elementary functions, or use --engine aer."
+                "and elementary functions, or use Aer's EstimatorV2 (in training: --engine aer)."
             )
 
 

@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from qiskit.primitives import StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
 from qkd_qiskit.exact.estimator import ExactEstimator
 from qkd_qiskit.exact.expectation import ExactExpectation
+from qkd_qiskit.exact.gradient import ExactEstimatorGradient
 from qkd_qiskit.exceptions import ConfigurationError
 
 
@@ -22,12 +24,14 @@ class ExactConnector(TorchConnector):
         qnn: its circuit, observables, input and weight parameters are used; its estimator isn't run.
         initial_weights: shape (P,); uniformly random in [-1, 1] if None.
         noise_model: an Aer `NoiseModel` on the circuit's qubit numbers. None takes over the noise of a QNN whose
-            estimator is an `ExactEstimator`, and means no noise otherwise.
+            estimator is an `ExactEstimator`; one whose estimator may have noise of its own then is refused. An empty
+            `NoiseModel()` leaves all noise out.
         device: where to compute, "cpu" or any torch device.
         dtype: of weights and results; None for torch's default, torch.float64 to keep all digits.
 
     Raises:
-        ConfigurationError: if it isn't an `EstimatorQNN`, or its circuit can't be evaluated exactly.
+        ConfigurationError: if it isn't an `EstimatorQNN`, its circuit can't be evaluated exactly, or what noise it has
+            is not known: its estimator is another one, or contradicts its `ExactEstimatorGradient`.
     """
 
     def __init__(
@@ -45,6 +49,9 @@ class ExactConnector(TorchConnector):
                 "observables. Use TorchConnector for other networks."
             )
         super().__init__(qnn, None if initial_weights is None else np.zeros(0))
+        if noise_model is None:
+            _check_estimator(qnn.estimator)
+            _check_gradient(qnn.estimator, qnn.gradient)
         readout = True
         if isinstance(qnn.estimator, ExactEstimator):
             noise_model = qnn.estimator.noise_model if noise_model is None else noise_model
@@ -83,3 +90,58 @@ class ExactConnector(TorchConnector):
         values = self.expectation(inputs, self._weights)
         values = values.to(device=inputs.device, dtype=self._weights.dtype)
         return values[0] if inputs.ndim == 1 else values
+
+
+def _check_estimator(estimator: Any) -> None:
+    """Refuse an estimator whose noise can't be taken over, unless it is known to have none.
+
+    Raises:
+        ConfigurationError: it is neither exact nor Aer's without noise.
+    """
+    if isinstance(estimator, ExactEstimator | StatevectorEstimator):
+        return
+    kind = type(estimator)
+    aers = kind.__module__.startswith("qiskit_aer.")
+    if aers and all(_is_ideal(model) for model in _list_aer_noise(estimator)):
+        return
+    known = "has a noise model, which" if aers else "may have noise, which"
+    raise ConfigurationError(
+        f"The network's estimator, a {kind.__module__.partition('.')[0]} {kind.__name__}, {known} ExactConnector does "
+        "not take over. Give ExactConnector(qnn, noise_model=...), with NoiseModel() for no noise, or build the "
+        "EstimatorQNN with estimator=ExactEstimator(noise_model) and gradient=ExactEstimatorGradient(noise_model); "
+        "readout=False in both leaves readout errors out, as Aer's EstimatorV2 does."
+    )
+
+
+def _list_aer_noise(estimator: Any) -> list[Any]:
+    """Return the noise models that an Aer estimator runs with, in its options or in its simulator's."""
+    options = getattr(estimator, "options", None)
+    tables = [getattr(options, name, None) or {} for name in ("backend_options", "run_options")]
+    backend = getattr(getattr(estimator, "_backend", None), "options", None)
+    return [*(table.get("noise_model") for table in tables), getattr(backend, "noise_model", None)]
+
+
+def _check_gradient(estimator: Any, gradient: Any) -> None:
+    """Refuse an exact gradient under other noise than the estimator's: training would follow neither of them.
+
+    Raises:
+        ConfigurationError: their noise models differ, or only one of them has readout errors.
+    """
+    if not isinstance(gradient, ExactEstimatorGradient):
+        return
+    ours = estimator.noise_model if isinstance(estimator, ExactEstimator) else None
+    readout = estimator.readout if isinstance(estimator, ExactEstimator) else gradient.readout
+    theirs = gradient.noise_model
+    if _is_ideal(ours) and _is_ideal(theirs):
+        return
+    if (ours is theirs or ours == theirs) and readout == gradient.readout:
+        return
+    raise ConfigurationError(
+        "The network's estimator and its ExactEstimatorGradient have different noise. Give both the same noise_model "
+        "and readout: estimator=ExactEstimator(noise_model), gradient=ExactEstimatorGradient(noise_model); or say "
+        "which one counts with ExactConnector(qnn, noise_model=...)."
+    )
+
+
+def _is_ideal(noise_model: Any) -> bool:
+    return noise_model is None or bool(getattr(noise_model, "is_ideal", bool)())

@@ -65,7 +65,7 @@ class ExactEstimator(BaseEstimatorV2):
 
     def _run_pub(self, pub: EstimatorPub) -> PubResult:
         bindings = pub.parameter_values
-        values = bindings.as_array(pub.circuit.parameters).reshape(-1, pub.circuit.num_parameters)
+        values = bindings.as_array(pub.circuit.parameters).reshape(bindings.size, pub.circuit.num_parameters)
         observables = _flat_observables(pub)
         shots = int(np.ceil(1.0 / pub.precision**2)) if pub.precision else 0
         evs, stds = self._estimate(pub.circuit, observables, values, shots)

@@ -112,7 +112,8 @@ class Evaluation:
         if len(qubits) > _LIMITS[self.base]:
             raise ConfigurationError(
                 f"The circuit uses {len(qubits)} qubits; exact evaluation {'with' if self.base == 4 else 'without'} "
-                f"noise goes up to {_LIMITS[self.base]}. Use fewer qubits, or --engine aer."
+                f"noise goes up to {_LIMITS[self.base]}. Use fewer qubits, or Aer's EstimatorV2 "
+                "(in training: --engine aer)."
             )
         front, tail = split_operations(operations)
         self._compiled = self._compile(front, tail, qubits, terms, noise, amplitudes) if self._on_cpu else None

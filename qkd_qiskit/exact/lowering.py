@@ -180,7 +180,7 @@ class _Lowering:
         if definition is None:
             raise ConfigurationError(
                 f"Instruction {gate.name!r} has neither a matrix nor a definition that the exact engine can use. "
-                "Transpile the circuit to standard gates, or use --engine aer."
+                "Transpile the circuit to standard gates, or use Aer's EstimatorV2 (in training: --engine aer)."
             ) from cause
         index = {bit: position for position, bit in enumerate(definition.qubits)}
         for item in definition.data:
@@ -218,7 +218,8 @@ def _refuse_classical(gate: Instruction, num_clbits: int) -> None:
     if num_clbits or gate.name in ("measure", "store") or getattr(gate, "blocks", None) is not None:
         raise ConfigurationError(
             f"The circuit contains {gate.name!r}: measurements and control flow can't be represented exactly. "
-            "Remove final measurements with circuit.remove_final_measurements(), or use --engine aer."
+            "Remove final measurements with circuit.remove_final_measurements(), or use Aer's EstimatorV2 "
+            "(in training: --engine aer)."
         )
 
 

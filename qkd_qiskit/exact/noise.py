@@ -43,7 +43,9 @@ class NoiseTable:
         if beyond:
             raise ConfigurationError(
                 f"The noise model speaks of qubit {beyond[0]}, the circuit has qubits 0 to {num_qubits - 1}: it is for "
-                "other qubits. Re-index the noise model onto the circuit's qubits, or use the uncropped circuit."
+                "other qubits. Make one for the device's qubits that the circuit's stand for: "
+                f"qkd_qiskit.device_noise(backend.target, {list(range(num_qubits))}), say; or use a circuit that is "
+                "compiled for the whole device."
             )
 
     @property
@@ -78,7 +80,8 @@ class NoiseTable:
         if error.num_qubits != len(qubits):
             raise ConfigurationError(
                 f"The noise model has an error on {error.num_qubits} qubits for {name!r}, which acts on "
-                f"{list(qubits)}. Attach an error of {len(qubits)} qubits, or use --engine aer."
+                f"{list(qubits)}. Attach an error of {len(qubits)} qubits, or use Aer's EstimatorV2 "
+                "(in training: --engine aer)."
             )
         return self.channel(error)
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from qiskit.providers import BackendV2
 
+from qkd_qiskit.config import BackendSettings
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.suggestions import choose
 
@@ -19,6 +20,17 @@ def open_fake(name: str) -> BackendV2:
         ConfigurationError: there is none of that name; the nearest is named.
     """
     return choose("fake device", name, fake_devices())()
+
+
+def check_fake(settings: BackendSettings) -> None:
+    """Find out whether a fake device, or the one whose noise is asked for, exists.
+
+    Raises:
+        ConfigurationError: there is none of that name; the nearest is named.
+    """
+    name = settings.device if settings.kind == "fake" else settings.noise
+    if settings.kind != "ibm" and name and isinstance(name, str):
+        choose("fake device", name, fake_devices())
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,7 @@ def name_units(
     common = {
         "circuit": describe_circuit(compiled),
         "observables": [str(item.simplify().to_sparse_list()) for item in compiled.isa.observables],
-        "options": settings.model_dump(mode="json", exclude=IRRELEVANT),
+        "options": settings.model_dump(mode="json", exclude=IRRELEVANT, exclude_defaults=True),
     }
     share = JOB_SECONDS + price.learning * (price.repetition_delay + price.circuit_seconds)
     return [

@@ -9,7 +9,13 @@ from qkd_qiskit.config import Settings, StudentSettings
 from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import SCHEDULES
 from qkd_qiskit.exceptions import ConfigurationError
-from qkd_qiskit.pipeline.placing import check_batch_size, check_control, check_device, draw_blueprint
+from qkd_qiskit.pipeline.placing import (
+    check_batch_size,
+    check_control,
+    check_device,
+    draw_blueprint,
+    open_training_place,
+)
 from qkd_qiskit.quantum import student as students
 from qkd_qiskit.quantum.ansatz import ANSAETZE
 from qkd_qiskit.quantum.encoding import ENCODINGS
@@ -52,6 +58,28 @@ def _check_student(chosen: StudentSettings) -> None:
         )
 
 
+def refuse_idle_teacher(settings: Settings) -> None:
+    """Find out whether a teacher was asked for that the loss has no use for; a default one may be idle.
+
+    Args:
+        settings: as they were typed, not read from a run, where every setting is given.
+
+    Raises:
+        ConfigurationError: it was.
+    """
+    given = settings.teacher.model_fields_set
+    if not given or settings.teacher.name == "none":
+        return
+    if settings.teacher.name != "self":
+        find_teacher(settings.teacher.name)
+    if not Objective(settings.loss, **settings.constants).needs_teacher:  # type: ignore[arg-type]
+        what = f"teacher {settings.teacher.name!r}" if "name" in given else f"teacher.{min(given)}"
+        raise ConfigurationError(
+            f"loss {settings.loss!r} has no teacher, so {what} would have no effect; give --loss kd to distil it, or "
+            "--teacher none"
+        )
+
+
 def check_settings(settings: Settings) -> None:
     """Find unknown names and contradictions before anything is loaded, trained or written.
 
@@ -76,6 +104,7 @@ def check_settings(settings: Settings) -> None:
         check_stop(settings.teacher.stop_epoch, settings.teacher.epochs)
     check_device(settings.training.device)
     check_control(chosen, settings.backend)
+    open_training_place(settings.backend, chosen.qubits)
     check_training_noise(settings)
     _check_student(chosen)
     check_batch_size(settings.training.batch_size, chosen)

@@ -37,15 +37,6 @@ from qkd_qiskit.pipeline.simulating import fit_head, measure_on_simulator, open_
 from qkd_qiskit.pipeline.spending import Collected, Pending, Spending
 from qkd_qiskit.runs import CHART, RunDirectory
 
-UNESSENTIAL = {
-    "description", "wait_hours", "mode", "max_qpu_seconds", "executions_per_job", "settle_seconds", "outage_seconds",
-}  # fmt: skip
-"""Settings of a backend that do not change an evaluation's answer."""
-
-
-NEWER = {name: BackendSettings.model_fields[name].default for name in ("noise_parts", "recalibrate")}
-"""Settings that came later: left out at their defaults, so that evaluations from before are still found."""
-
 
 def evaluate(
     placed: PlacedStudent,
@@ -71,17 +62,22 @@ def evaluate(
         dataset: its training images recalibrate the head, where the backend's `recalibrate` asks for it.
 
     Raises:
-        ConfigurationError: the backend is unknown, hardware is asked for exact values, this is a classical control, or
-            there are no images to recalibrate with.
+        ConfigurationError: the backend is unknown, the images have more classes than the student, hardware is asked
+            for exact values, this is a classical control, or there are no images to recalibrate with.
         BudgetError: the price was not confirmed, or is above what is allowed.
         BackendError: the backend can't be reached, or the job failed.
     """
     settings = resolve_shots(backend if isinstance(backend, BackendSettings) else resolve_backend(backend), shots)
     listener = listener or Listener()
     placed.require_circuit()
+    if len(images) and int(images.labels.max()) >= len(placed.classes):
+        raise ConfigurationError(
+            f"the images have a class {int(images.labels.max())}, the student has 0 to {len(placed.classes) - 1}; load "
+            f"them with classes='{','.join(map(str, placed.classes))}'"
+        )
     values = placed.student.parameter_values(images.pixels)
     if settings.kind == "ibm":
-        name = name_evaluation({"backend": settings.model_dump(mode="json"), "values": values.tolist()})
+        name = name_evaluation({"backend": settings.essence, "values": values.tolist()})
         hardware = HardwareEvaluation(name, settings, placed, values, None, {}, spending or Spending(), listener)
         outcome = hardware.run()
         if isinstance(outcome, Pending):
@@ -295,11 +291,9 @@ def _keep_partial(folder: Path, placed: PlacedStudent, images: Images, collected
 
 def _identify(placed: PlacedStudent, settings: BackendSettings, images: Images) -> dict[str, Any]:
     """Collect what changes the answer. A simulator's version does; a device is not paid again for an update."""
-    content = settings.model_dump(mode="json", exclude=UNESSENTIAL)
-    content = {key: value for key, value in content.items() if key not in NEWER or getattr(settings, key) != NEWER[key]}
     simulators = ("qiskit", "qiskit-aer", "qiskit-ibm-runtime") if settings.kind != "ibm" else ()
     return {
-        "backend": content,
+        "backend": settings.essence,
         "weights": digest_weights(placed.student),
         "circuit": digest_circuit(placed.compiled.isa),
         "images": images.digest,

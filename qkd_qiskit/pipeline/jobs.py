@@ -17,8 +17,10 @@ from qkd_qiskit.config import (
     validate,
 )
 from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.execution.fakes import check_fake
 from qkd_qiskit.execution.profiles import resolve_backend
 from qkd_qiskit.listening import Listener
+from qkd_qiskit.pipeline.checking import refuse_idle_teacher
 from qkd_qiskit.pipeline.evaluation import evaluate_run
 from qkd_qiskit.pipeline.reporting import report_if_possible
 from qkd_qiskit.pipeline.spending import Spending
@@ -74,13 +76,17 @@ def read_job(name: str) -> tuple[JobSettings, Path]:
         The job, and the run directory it works in.
 
     Raises:
-        ConfigurationError: there is no such file, or it has an unknown key (the nearest known one is named).
+        ConfigurationError: there is no such file, it is empty, or it has an unknown key (the nearest one is named).
     """
     path = find_file("jobs", name)
     if path is None:
         known = list_files("jobs")
         raise ConfigurationError(f"unknown job {name!r}{nearest(name, known)}; there are: {', '.join(known)}")
     job = validate(JobSettings, read_toml(path), str(path))
+    if not job.is_study and not job.model_fields_set & {"preset", "train", "evaluate"}:
+        raise ConfigurationError(
+            f"{path} says nothing to do; give it a [train] table, or [[evaluate]] for the defaults"
+        )
     return job, Path(job.out) if job.out else ROOT / path.stem
 
 
@@ -114,6 +120,7 @@ def run_job(
     if job.is_study:
         raise ConfigurationError(f"{name} is a study of many runs; `qkd-qiskit run {name}` or run_study runs it")
     settings = read_settings(job.train, preset=job.preset, assignments=assignments, source=f"{name} [train]")
+    refuse_idle_teacher(settings)
     backends = [resolve_evaluation(item.backend) for item in job.evaluate]  # names are checked before any training
     resume = run.config.exists()
     if resume and run.settings().identity != settings.identity:
@@ -139,4 +146,6 @@ def resolve_evaluation(backend: str | Mapping[str, Any]) -> BackendSettings:
     changes = {"name": backend} if isinstance(backend, str) else dict(backend)
     if "name" not in changes:
         raise ConfigurationError(f"[[evaluate]] backend = {backend}: the table needs a name = 'aer_noisy', say")
-    return resolve_backend(str(changes.pop("name")), changes)
+    settings = resolve_backend(str(changes.pop("name")), changes)
+    check_fake(settings)
+    return settings

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from qkd_qiskit.classical.images import Dataset
+from qkd_qiskit.config import Settings
 from qkd_qiskit.distillation.checkpoints import load_checkpoint, restore_student
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.execution.circuit_files import load_circuits
-from qkd_qiskit.files import read_json
+from qkd_qiskit.files import digest_of, read_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent, make_blueprint, open_training_place, place_student
 from qkd_qiskit.pipeline.preparing import load_data
@@ -29,9 +30,7 @@ def load_placed(run: RunDirectory, listener: Listener | None = None) -> tuple[Pl
     """
     settings = run.settings()
     listener = listener or Listener()
-    environment = read_json(run.path / "environment.json")
-    if not isinstance(environment, dict) or environment.get("settings_sha256") != settings.identity:
-        raise RunError(f"{run.config} was changed since the run began, or environment.json was; put it back as it was")
+    check_origin(run, settings)
     if not run.is_finished:
         listener.say(f"{run} is unfinished: its best epoch so far is used")
     tensors, _ = load_checkpoint(run.best)
@@ -54,3 +53,24 @@ def load_placed(run: RunDirectory, listener: Listener | None = None) -> tuple[Pl
     restore_student(placed.student, tensors, run.best)
     placed.student.eval()
     return placed, dataset
+
+
+def check_origin(run: RunDirectory, settings: Settings) -> None:
+    """Find out whether a run's settings are those that it began with.
+
+    Raises:
+        RunError: they are not, or the run was made by a version with other identities.
+    """
+    environment = read_json(run.path / "environment.json")
+    recorded = environment.get("settings_sha256") if isinstance(environment, dict) else None
+    if recorded == settings.identity:
+        return
+    content = read_json(run.config)
+    content.get("data", {}).pop("data_dir", None)
+    content.get("backend", {}).pop("description", None)
+    if recorded == digest_of(content):  # how version 0.1.0 did it
+        raise RunError(
+            f"{run} was made by an earlier version of qkd_qiskit; evaluate it with that one. A job that is on its "
+            "way can be fetched there, or with QiskitRuntimeService().job(ID).result(): `qkd-qiskit jobs` has the ID"
+        )
+    raise RunError(f"{run.config} was changed since the run began, or environment.json was; put it back as it was")

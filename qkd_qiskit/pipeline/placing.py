@@ -51,6 +51,17 @@ class PlacedStudent:
     classes: tuple[int, ...]
     seed: int
 
+    def __repr__(self) -> str:
+        blueprint = self.student.blueprint
+        circuit = "no circuit"
+        if self.compilation is not None:
+            noise = "without noise" if self.noise is None else "with its noise"
+            circuit = f"compiled for {self.place.device or 'an ideal simulator'}, {noise}"
+        return (
+            f"PlacedStudent({blueprint.kind}, {blueprint.num_qubits} qubits, weights {self.student.num_weights()}, "
+            f"classes {self.classes}, {circuit})"
+        )
+
     @property
     def compiled(self) -> CompiledCircuit:
         """The circuit for the backend.

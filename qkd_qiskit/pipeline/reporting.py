@@ -54,6 +54,4 @@ def report_if_possible(folders: Sequence[Path], listener: Listener) -> str | Non
     if find_spec("matplotlib") is None or find_spec("jinja2") is None:
         listener.say("no report: pip install 'qkd_qiskit[report]' and give `qkd-qiskit report`")
         return None
-    path = write_reports(folders)
-    listener.say(f"report: {path}")
-    return str(path)
+    return str(write_reports(folders))

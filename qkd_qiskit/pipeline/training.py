@@ -31,7 +31,7 @@ from qkd_qiskit.distillation.training import (
     rank_epoch,
     train_to_best,
 )
-from qkd_qiskit.exceptions import InterruptedRunError, QkdError, RunError
+from qkd_qiskit.exceptions import ConfigurationError, InterruptedRunError, QkdError, RunError
 from qkd_qiskit.files import append_json_line, read_json, write_json
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.checking import check_settings
@@ -81,7 +81,7 @@ def train(
         The epochs' metrics.
 
     Raises:
-        ConfigurationError: a name is unknown, or the loss needs a teacher.
+        ConfigurationError: a name is unknown, or the loss needs a teacher, or has none and there is one.
         BackendError: the engine disagrees with Aer.
     """
     asked = {"temperature": temperature, "alpha": alpha, **constants}
@@ -89,7 +89,9 @@ def train(
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "schedule": schedule, "clip": clip}
     plan = _plan_in_memory(placed, given, seed)
     objective.check_batch_size(plan.batch_size)
-    logits = teacher.logits(dataset.train) if teacher and objective.needs_teacher else None
+    if teacher and not objective.needs_teacher:
+        raise ConfigurationError(f"loss {objective.name!r} has no teacher; leave the teacher out, or give loss='kd'")
+    logits = teacher.logits(dataset.train) if teacher else None
     if placed.compilation is not None:
         probe(placed, dataset.train.pixels[:4])
     follower = listener or Listener()

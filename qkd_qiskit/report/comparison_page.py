@@ -255,7 +255,7 @@ def _noise_drawings(numbers: dict[str, Any], name: str) -> list[Drawing]:
         shares, what = key == "accuracy", key.replace("_", " ").capitalize()
         look = Look(
             f"{name}-{key.replace('_', '-')}", f"{what} against noise", "noise scale (1: as calibrated)", y,
-            percent=shares, legend=legend,
+            percent=shares, legend=legend, lowest=None if key == "contraction" else 0.0,
         )  # fmt: skip
         panels, left = draw_facets(lines, look, numbers["axes"], chance=shares)
         caption = f"{what} against noise: {look_at}. {_bands(numbers)}{_left_out(left)}"
@@ -306,7 +306,9 @@ def _curves_section(numbers: dict[str, Any], name: str) -> Section:
         lines = [line for line in lines if len(line["points"]) > 1 and any(point["mean"] for point in line["points"])]
         if not lines:
             continue
-        look = Look(f"{name}-{key.replace('_', '-')}", what, "epoch", what.lower(), percent=percent_, legend=legend)
+        look = Look(
+            f"{name}-{key.replace('_', '-')}", what, "epoch", what.lower(), percent=percent_, legend=legend, lowest=0.0
+        )
         panels, left = draw_facets(lines, look, numbers["axes"])
         caption = f"{what} while training, each seed thin, mean thick. {_bands(numbers)}{_left_out(left)}"
         if key == "distillation_loss":

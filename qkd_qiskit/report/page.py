@@ -108,7 +108,8 @@ def _evaluation_section(numbers: dict[str, Any], item: dict[str, Any], name: str
             table=tables.list_reliability(item),
         ),
     ]
-    return Section(name, f"On {item['title']}", _describe_evaluation(item), drawings)
+    heading = f"On {item['title']}: {item['samples']:,} images, {wording.count_shots(item['shots'])}"
+    return Section(name, heading, _describe_evaluation(item), drawings)
 
 
 def _describe_evaluation(item: dict[str, Any]) -> str:

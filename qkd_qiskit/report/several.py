@@ -93,9 +93,18 @@ def _read_dates(records: Sequence[Record]) -> list[str]:
 
 
 def _collect_runs(runs: Sequence[StoredRun]) -> dict[str, Any]:
+    """Collect what was evaluated, and say of all runs, also of those that were not, how they differ."""
     numbers = _collect("runs", list_evaluations(runs))
     labels = name_runs(runs)
-    return {**numbers, "labels": {run.name: {**labels[run.name], "seed": run.settings.seed} for run in runs}}
+    axes = {name: list(dict.fromkeys(own[name] for own in labels.values())) for name in next(iter(labels.values()))}
+    return {
+        **numbers,
+        "axes": {**axes, **numbers["axes"], **axes},
+        "trainings": len(runs),
+        "training_seeds": sorted({run.settings.seed for run in runs}),
+        "not_evaluated": [run.name for run in runs if not run.evaluations],
+        "labels": {run.name: {**labels[run.name], "seed": run.settings.seed} for run in runs},
+    }
 
 
 def _collect_detail(run: StoredRun) -> dict[str, Any]:
@@ -154,10 +163,15 @@ def describe_study(numbers: dict[str, Any]) -> str:
         for name, values in numbers["axes"].items()
         if len(values) > 1
     )
+    seeds = numbers.get("training_seeds", numbers["seeds"])
     return (
-        f"{numbers['trainings']} trainings, {numbers['evaluations']} evaluations, {len(numbers['seeds'])} "
-        f"seed{'s' * (len(numbers['seeds']) != 1)}. Varied: {varied or 'nothing but the seed'}."
+        f"{_count(numbers['trainings'], 'training')}, {_count(numbers['evaluations'], 'evaluation')}, "
+        f"{_count(len(seeds), 'seed')}. Varied: {varied or 'nothing but the seed'}."
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def lead(numbers: dict[str, Any]) -> str:
@@ -192,6 +206,8 @@ def notes(numbers: dict[str, Any]) -> list[str]:
     for part in comparisons(numbers):
         if len(part["seeds"]) == 1:
             said.append(f"{part['name']}: one seed ({part['seeds'][0]}), so no intervals.")
+    for name in (numbers["runs"] or {}).get("not_evaluated", ()):
+        said.append(f"{name} has no finished evaluation, so it is in no comparison of accuracies here.")
     if numbers["runs_without_details"]:
         listed = ", ".join(numbers["runs_without_details"])
         said.append(f"Compared, but without figures of their own here (`qkd-qiskit report RUN` makes them): {listed}.")

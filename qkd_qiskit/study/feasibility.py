@@ -23,12 +23,12 @@ def check_cell(settings: Settings) -> None:
     Raises:
         ConfigurationError: a name is unknown, the circuit can't be built, or a PCA has more components than samples.
     """
-    check_settings(settings)
     if settings.backend.kind == "ibm":
         raise ConfigurationError(
             f"training on {settings.backend.name} would need thousands of paid jobs; train on aer_noisy and name the "
             "device in [[evaluate]]"
         )
+    check_settings(settings)
     num_classes = len(parse_classes(settings.data.classes, NUM_CLASSES))
     shape = IMAGE_SHAPES.get(settings.data.dataset, (1, 28, 28))
     dataset: Any = SimpleNamespace(image_shape=shape, num_classes=num_classes)

@@ -15,11 +15,6 @@ FORMAT = 1
 Labels = dict[str, str | int | float]
 """Names of axes and labels of their values, in the order of the job file."""
 
-INESSENTIAL = {
-    "description", "wait_hours", "mode", "max_qpu_seconds", "executions_per_job", "settle_seconds", "outage_seconds",
-}  # fmt: skip
-"""Settings of a backend that do not change an evaluation's answer."""
-
 
 @dataclass(frozen=True)
 class EvaluationUnit:
@@ -51,7 +46,7 @@ class EvaluationUnit:
             "format": FORMAT,
             "labels": self.labels,
             "training": self.training,
-            "backend": self.backend.model_dump(mode="json", exclude=INESSENTIAL),
+            "backend": self.backend.essence,
             "samples": self.samples,
         }
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
-from qiskit.primitives import StatevectorEstimator
+from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 from qiskit.quantum_info import SparsePauliOp
+from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
 from qiskit_aer.primitives import EstimatorV2 as AerEstimator
 from qiskit_machine_learning.connectors import TorchConnector
@@ -56,6 +57,13 @@ def test_pubs_broadcast_as_qiskit_defines(observables, shape):
         assert mine.data.evs.shape == other.data.evs.shape
         np.testing.assert_allclose(mine.data.evs, other.data.evs, atol=1e-12)
         assert not mine.data.stds.any()
+
+
+def test_a_circuit_without_parameters_has_values_too():
+    circuit = QuantumCircuit(2)
+    circuit.ry(0.4, 0)
+    found = ExactEstimator().run([(circuit, ["ZZ", "IX"])]).result()[0].data.evs
+    np.testing.assert_allclose(found, [np.cos(0.4), np.sin(0.4)], atol=1e-14)
 
 
 def test_the_estimator_under_noise_is_aers_without_readout():
@@ -141,6 +149,40 @@ def test_the_connector_refuses_other_networks_and_wrong_weights():
         ExactConnector(torch.nn.Linear(2, 2))
     with pytest.raises(ConfigurationError, match=r"initial_weights has shape \(3,\), wanted \(6,\)"):
         ExactConnector(exact_network(), np.zeros(3))
+
+
+def aer_network(**options):
+    estimator = AerEstimator(options={"backend_options": {"method": "density_matrix", **options}})
+    return network(estimator, ParamShiftEstimatorGradient(estimator))
+
+
+def test_the_connector_does_not_drop_the_noise_of_another_estimator():
+    model = depolarizing_model()
+    noisy = aer_network(noise_model=model)
+    with pytest.raises(ConfigurationError, match=r"qiskit_aer EstimatorV2, has a noise model.*noise_model=\.\.\."):
+        ExactConnector(noisy)
+    given = ExactConnector(noisy, W, noise_model=model, dtype=torch.float64)(torch.tensor(X)).detach().numpy()
+    np.testing.assert_allclose(given, noisy.forward(X, W), atol=1e-10)
+    ideal = aer_network()
+    for connector in (ExactConnector(noisy, W, noise_model=NoiseModel()), ExactConnector(ideal, W)):
+        np.testing.assert_allclose(connector(torch.tensor(X)).detach().numpy(), ideal.forward(X, W), atol=1e-6)
+
+
+def test_the_connector_does_not_drop_the_noise_of_a_backend():
+    simulator = AerSimulator(noise_model=depolarizing_model(), method="density_matrix")
+    for estimator in (AerEstimator.from_backend(simulator), BackendEstimatorV2(backend=simulator)):
+        with pytest.raises(ConfigurationError, match=r"noise.* does not take over"):
+            ExactConnector(network(estimator, ParamShiftEstimatorGradient(estimator)))
+
+
+@pytest.mark.parametrize("ours", [ExactEstimator(), None, ExactEstimator(depolarizing_model(), readout=False)])
+def test_an_estimator_and_a_gradient_of_different_noise_are_refused(ours):
+    qnn = network(ours, ExactEstimatorGradient(noisy_readout_model()))
+    with pytest.raises(ConfigurationError, match=r"different noise.*Give both the same"):
+        ExactConnector(qnn)
+    ExactConnector(qnn, noise_model=depolarizing_model())
+    ExactConnector(network(ExactEstimator(depolarizing_model()), ExactEstimatorGradient(depolarizing_model())))
+    ExactConnector(network(None, ExactEstimatorGradient(NoiseModel(), readout=False)))
 
 
 def test_a_noise_model_or_an_observable_changed_in_place_is_read_anew():

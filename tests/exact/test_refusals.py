@@ -81,7 +81,7 @@ def opaque():
 )
 @pytest.mark.parametrize("noisy", [False, True])
 def test_instructions_are_refused_by_name(circuit, name, noisy):
-    with pytest.raises(ConfigurationError, match=f"'{name}'.*--engine aer"):
+    with pytest.raises(ConfigurationError, match=f"'{name}'.*Aer's EstimatorV2.*--engine aer"):
         ExactExpectation(circuit, [SparsePauliOp("Z")], [], [], noise_model=depolarizing_model() if noisy else None)
 
 

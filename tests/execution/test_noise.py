@@ -9,9 +9,12 @@ import pytest
 import torch
 from qiskit.circuit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
+from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer.noise import NoiseModel
 from qiskit_ibm_runtime.fake_provider import FakeLagosV2, FakeManilaV2
 
+import qkd_qiskit
+from qkd_qiskit.exact import ExactEstimator
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.aer import evaluate_on_aer
 from qkd_qiskit.execution.devices import open_simulator
@@ -37,6 +40,26 @@ def test_cut_noise_has_the_errors_of_the_whole_device(device: type, qubits: list
         np.testing.assert_array_equal(error.probabilities, whole._local_readout_errors[(qubits[place],)].probabilities)
         compared += 1
     assert compared >= 4 * len(qubits)
+
+
+def test_a_whole_devices_noise_is_refused_for_a_small_circuit_and_the_functions_that_are_named_do_it() -> None:
+    backend, qubits = FakeLagosV2(), [5, 3, 1]
+    circuit, observable = QuantumCircuit(3), SparsePauliOp(["ZII", "IZZ"], [1.0, 0.5])
+    circuit.ry(0.7, 0)
+    circuit.cx([0, 1], [1, 2])
+    whole = NoiseModel.from_backend(backend)
+    with pytest.raises(ConfigurationError, match=r"qubit 3.*0 to 2.*qkd_qiskit\.device_noise\(backend\.target, "):
+        ExactEstimator(whole).run([(circuit, observable)]).result()
+    cropped = generate_preset_pass_manager(1, target=qkd_qiskit.crop_target(backend.target, qubits)).run(circuit)
+    noise = qkd_qiskit.device_noise(backend.target, qubits)
+    physical = [qubits[place] for place in cropped.layout.final_index_layout()]
+    wide = QuantumCircuit(7).compose(cropped, qubits)
+    pubs = (cropped, observable.apply_layout(cropped.layout)), (wide, observable.apply_layout(physical, num_qubits=7))
+    found, wanted = (
+        ExactEstimator(model).run([pub]).result()[0].data.evs for model, pub in zip((noise, whole), pubs, strict=True)
+    )
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    assert abs(found - ExactEstimator().run(pubs[:1]).result()[0].data.evs) > 1e-3
 
 
 def test_scale_multiplies_errors_and_divides_times() -> None:

@@ -13,7 +13,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 
 import qkd_qiskit as qkd
 from qkd_qiskit.cli import main
-from qkd_qiskit.exceptions import RunError
+from qkd_qiskit.exceptions import ConfigurationError, RunError
 from qkd_qiskit.execution.aer import evaluate_on_aer
 from qkd_qiskit.runs import RunDirectory
 
@@ -77,6 +77,29 @@ def test_the_loaded_student_gives_the_same_logits_to_the_last_bit(run, folder, m
     assert wanted.abs().max() > 0.01
     assert torch.equal(wanted, found)
     assert back.classes == (0, 1)
+
+
+def test_the_loaded_student_is_evaluated_on_backends_and_is_told_in_a_line(run, folder):
+    placed, dataset = qkd.load_placed(run)
+    loaded, samples = qkd.load_export(folder), qkd.select_samples(dataset.test, 10)
+    for backend in ("aer", "fake_manila"):
+        wanted, found = (qkd.evaluate(item, samples, backend=backend, seed=3) for item in (placed, loaded))
+        assert wanted.summary() == found.summary()
+    with pytest.raises(ConfigurationError, match=r"class 9, the student has 0 to 1.*classes='0,1'"):
+        qkd.evaluate(loaded, qkd.load_dataset("digits").test)
+    said = repr(loaded)
+    assert len(said) < 200
+    for words in ("qnn, 3 qubits", "'head': 16", "classes (0, 1)", "compiled for fake_manila, with its noise"):
+        assert words in said
+
+
+def test_a_student_that_was_trained_without_a_device_is_exported_for_none(tmp_path):
+    settings = {"data": {"classes": "0-1", "train_per_class": 20}, "student": {"qubits": 1}, "training": {"epochs": 1}}
+    qkd.train_run(qkd.read_settings({**settings, "teacher": {"name": "none"}}), tmp_path / "ideal")
+    said = CliRunner().invoke(main, ["export", str(tmp_path / "ideal")])
+    assert said.exit_code == 0, said.output
+    assert "trained on aer; train on aer_noisy" in said.output
+    assert "without noise" in repr(qkd.load_export(tmp_path / "ideal" / "export"))
 
 
 @pytest.mark.parametrize("suffix", ["qasm", "qpy"])

@@ -97,6 +97,12 @@ def test_names_in_the_page_are_unique_and_colours_follow_the_theme(page):
     assert all(f"--{name}:" in text for name, _, _ in COLOURS.values())
 
 
+def test_each_evaluation_is_told_apart_by_its_images_and_shots(page):
+    text, _ = page
+    for words in ("On fake_x: 120 images, 1,000 shots a sample", "On fake_y: 120 images, exact, no shots"):
+        assert words in text
+
+
 def test_text_in_drawings_stays_text(page):
     _, reader = page
     words = " ".join(reader.words)

@@ -13,6 +13,7 @@ from scipy import stats
 from qkd_qiskit.cli import main
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.report import write_comparison
+from qkd_qiskit.report.figures.lines import Line, Look, find_limits
 from qkd_qiskit.report.numbers.comparison import find_breaking_point, measure_area
 from qkd_qiskit.report.numbers.device import collect_device, place_qubits
 from qkd_qiskit.report.numbers.intervals import describe_mean
@@ -153,6 +154,29 @@ def test_runs_are_compared_by_what_differs_and_paired_by_seed(tmp_path, make_run
     shutil.copytree(tmp_path / "kd0", tmp_path / "again" / "kd0")
     with pytest.raises(RunError, match="two of the runs are called"):
         write_comparison([tmp_path / "kd0", tmp_path / "again" / "kd0"])
+
+
+def test_runs_that_are_not_evaluated_are_counted_and_told_with_what_was_varied(tmp_path, make_run):
+    make_run(tmp_path / "a", seed=1, student={"encoding": "angle", "layers": 3})
+    make_run(tmp_path / "b", seed=1, student={"observables": "z"}, teacher={"name": "none"})
+    shutil.rmtree(tmp_path / "b" / "evaluations")
+    text = write_comparison([tmp_path / "a", tmp_path / "b"]).read_text()
+    report = json.loads((tmp_path / "report.json").read_text())
+    (varied,) = re.findall(r"(2 trainings, [^<]*)", text)
+    for words in ("1 seed. ", "loss: kd, ce", "encoding: angle, amplitude", "observables: parities, z", "layers: 3, 2"):
+        assert words in varied
+    assert report["runs"]["not_evaluated"] == ["b"]
+    assert "b has no finished evaluation" in text
+    shutil.rmtree(tmp_path / "a" / "evaluations")
+    assert "2 trainings, 0 evaluations" in write_comparison([tmp_path / "a", tmp_path / "b"]).read_text()
+
+
+def test_no_band_is_drawn_where_no_value_can_be():
+    points = [{"x": x, "mean": 0.5, "interval": [-3.0, 4.0]} for x in (1, 2)]
+    lines = [Line(0, "", points)]
+    assert find_limits(lines, Look("a", "", "x", "loss", lowest=0.0))[0] == 0
+    assert find_limits(lines, Look("a", "", "x", "accuracy", percent=True)) == (0, 1.005)
+    assert find_limits(lines, Look("a", "", "x", "slope"))[0] < -3
 
 
 def test_the_command_takes_runs_and_studies_together(study, tmp_path, make_run):

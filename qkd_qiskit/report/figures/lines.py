@@ -28,6 +28,7 @@ class Look:
         points: whether values are differences of shares, shown in percentage points around a line at 0.
         logarithmic: whether the horizontal axis is.
         legend: where it stands.
+        lowest: what no value can be below, and so no band is drawn there.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Look:
     points: bool = False
     logarithmic: bool = False
     legend: Any = "lower left"
+    lowest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def find_limits(lines: Sequence[Line], look: Look) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = 0.06 * (high - low) or 0.02
     low, high = low - room, high + room
+    if look.lowest is not None:
+        low = max(low, look.lowest)
     return (max(low, 0.0), min(high, 1.005)) if look.percent else (low, high)
 
 

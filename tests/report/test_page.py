@@ -132,12 +132,14 @@ def test_a_run_that_has_just_begun(begun):
 def test_an_unfinished_run_shows_its_curves_and_evaluations(begun):
     begun.add_epochs(1)
     begun.add_evaluation()
-    begun.write("evaluations/ibm_x-00/job.json", {"job_id": "abc"})
+    begun.write("evaluations/ibm_x-00/isa.json", {})
+    begun.write("evaluations/ibm_y-00/identity.json", {"backend": {"kind": "ibm"}})  # a mere price
     text, _ = read_page(begun)
     assert "has not ended: 1 of 5 epochs" in text
     assert "Loss and its parts" in text
     assert "On fake_x" in text
     assert "ibm_x-00 has not ended" in text
+    assert "ibm_y-00" not in text
 
 
 def test_a_run_without_a_teacher(begun):

@@ -40,7 +40,7 @@ def check_cell(settings: Settings) -> None:
 
 def _check_pca(components: int, settings: Settings, num_classes: int) -> None:
     each = settings.data.train_per_class
-    if each is not None and components > each * num_classes:
+    if each is not None and components > each * (1 + settings.data.augment.copies) * num_classes:
         raise ConfigurationError(
             f"a PCA of {components} components can't be fitted to {each * num_classes} training images ({each} of each "
             f"of {num_classes} classes); raise data.train_per_class to {-(-components // num_classes)}, or take fewer "

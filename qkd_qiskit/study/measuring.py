@@ -28,11 +28,27 @@ def calibration_error(logits: np.ndarray, labels: np.ndarray, *, bins: int = BIN
         labels: `(N,)`.
         bins: `B`.
     """
-    probabilities = softmax(np.asarray(logits, dtype=np.float64), axis=1)
-    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    confidence, correct, place = bin_by_confidence(logits, labels, bins=bins)
     gaps = np.bincount(place, weights=correct - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def bin_by_confidence(
+    logits: np.ndarray, labels: np.ndarray, *, bins: int = BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put samples into bins `(b / B, (b + 1) / B]` of confidence.
+
+    Args:
+        logits: `(N, S)`.
+        labels: `(N,)`.
+        bins: `B`.
+
+    Returns:
+        The confidence of each sample, whether it is classified right, and its bin, each `(N,)`.
+    """
+    probabilities = softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    return confidence, correct, np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
 
 
 def contraction_and_scatter(values: np.ndarray, noiseless: np.ndarray) -> tuple[float | None, float | None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from qkd_qiskit.report.reading import StoredEvaluation
+from qkd_qiskit.study.measuring import bin_by_confidence, calibration_error
 from qkd_qiskit.study.statistics import wilson_interval
 
 BINS = 10
@@ -33,13 +33,10 @@ def measure_reliability(logits: np.ndarray, labels: np.ndarray, *, bins: int = B
         labels: `(N,)`.
         bins: `B`.
     """
-    probabilities = softmax(np.asarray(logits, dtype=np.float64), axis=1)
-    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    confidence, correct, place = bin_by_confidence(logits, labels, bins=bins)
     filled = [_describe(index, bins, confidence[place == index], correct[place == index]) for index in np.unique(place)]
-    error = sum(abs(item["accuracy"] - item["confidence"]) * item["samples"] for item in filled) / len(labels)
     return {
-        "expected_calibration_error": float(error),
+        "expected_calibration_error": calibration_error(logits, labels, bins=bins),
         "mean_confidence": float(confidence.mean()),
         "accuracy": float(correct.mean()),
         "bins": filled,

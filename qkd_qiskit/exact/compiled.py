@@ -22,7 +22,7 @@ from qkd_qiskit.exact.fronts import GROUND
 from qkd_qiskit.exact.lowering import Operation, Phase
 from qkd_qiskit.exact.observables import StateFunctional, Terms
 from qkd_qiskit.exact.planning import Layout, plan_front, transpose_operations
-from qkd_qiskit.exact.programs import Program
+from qkd_qiskit.exact.programs import LeftToNumpy, Program
 from qkd_qiskit.exact.threads import for_each
 
 Array = np.ndarray
@@ -86,7 +86,7 @@ class CompiledEvaluation:
         angles: all angles.
 
     Raises:
-        NotImplementedError: for what is left to NumPy: large vectors, observables that aren't diagonal.
+        LeftToNumpy: for what is left to NumPy: large vectors, observables that aren't diagonal.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class CompiledEvaluation:
         angles: Angles,
     ):
         if base ** len(qubits) > _LARGEST:
-            raise NotImplementedError("large vectors")
+            raise LeftToNumpy("large vectors")
         self._base, self._angles, self._amplitudes = base, angles, amplitudes
         self._differ = amplitudes or angles.num_own > 0
         self._tail: Program | None = None
@@ -131,7 +131,7 @@ class CompiledEvaluation:
         """Return the observables' diagonals (width, 2^n), for the order of the qubits' axes."""
         functional = StateFunctional(terms, order)
         if not functional.is_diagonal:
-            raise NotImplementedError("observables with X or Y")
+            raise LeftToNumpy("observables with X or Y")
         diagonal = np.zeros((self._width, 2 ** len(order)))
         diagonal[: len(terms)] = functional.flips[0][1]
         return diagonal

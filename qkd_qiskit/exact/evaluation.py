@@ -29,6 +29,7 @@ from qkd_qiskit.exact.observables import (
     support,
 )
 from qkd_qiskit.exact.planning import split_operations
+from qkd_qiskit.exact.programs import LeftToNumpy
 from qkd_qiskit.exact.steps import Slopes, Trig
 from qkd_qiskit.exact.tails import PushedBackTail, StateTail
 from qkd_qiskit.exact.threads import for_each
@@ -158,7 +159,7 @@ class Evaluation:
                 terms,
                 self.angles,
             )
-        except NotImplementedError:
+        except LeftToNumpy:
             return None
 
     @property

@@ -18,6 +18,10 @@ _NOWHERE = -1
 _ZERO = 1e-15
 
 
+class LeftToNumpy(Exception):
+    """The kernel does not take a circuit; the NumPy road does."""
+
+
 class Program:
     """A list of steps as arrays `code` and `data` for an arena of `rows` rows.
 
@@ -246,5 +250,5 @@ def _source(step: Permute | ApplyGather, rows: int) -> Array:
     if isinstance(step, Permute):
         return np.arange(rows).reshape(step.shape).transpose(step.axes).reshape(-1)
     if np.abs(step.scale - 1).max() > 0:
-        raise NotImplementedError("scaled permutation")
+        raise LeftToNumpy("scaled permutation")
     return np.asarray(step.source)

@@ -19,6 +19,8 @@ from qkd_qiskit.threads import torch_threads
 
 Progress = Callable[[dict[str, Any]], None]
 EVALUATION_BATCH = 1000
+LARGE = 1_000_000
+"""Weights from which on AdamW is one fused loop over memory: AlexNet's 94 million take 0.1 s a step instead of 1 s."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,12 @@ def _run_epochs(network: nn.Module, images: Images, training: TeacherTraining, d
     """Train; yield the mean loss of each epoch."""
     generator = torch.Generator().manual_seed(training.seed)
     steps = -(-len(images) // training.batch_size)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        network.parameters(),
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        fused=sum(parameter.numel() for parameter in network.parameters()) >= LARGE or None,
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=training.learning_rate, total_steps=training.epochs * steps
     )

@@ -20,7 +20,7 @@ from qkd_qiskit.suggestions import nearest
 __all__ = ["TEACHERS", "Teacher", "build_teacher"]
 
 # Goes up whenever training gives other weights for the same settings.
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 
 @dataclass(frozen=True)

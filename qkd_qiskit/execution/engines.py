@@ -23,6 +23,7 @@ def build_quantum_layer(
     *,
     device: str = "cpu",
     drawn: Sequence[NoiseModel | None] = (),
+    ansatz: StudentCircuit | None = None,
 ) -> QuantumLayer:
     """Return a function that joins a circuit to torch.
 
@@ -32,15 +33,17 @@ def build_quantum_layer(
         noise_model: noise on the circuit's own qubits; ideal if `None`.
         device: torch device of the `exact` engine; Aer computes on the CPU.
         drawn: noise models one of which is drawn at each step of training (`exact` only); none to keep `noise_model`.
+        ansatz: what follows an encoding of amplitudes, for a layer that takes these and leaves the encoding out
+            (`exact` without noise only).
 
     Raises:
         ConfigurationError: the engine is unknown, or can't draw.
     """
     build = choose("engine", engine, ENGINES)
-    if drawn:
-        if engine != "exact":
-            raise ConfigurationError("training.noise_scales needs the exact engine; leave --engine out")
-        return lambda circuit, weights: _exact(circuit, weights, noise_model, device, drawn)
+    if drawn and engine != "exact":
+        raise ConfigurationError("training.noise_scales needs the exact engine; leave --engine out")
+    if drawn or ansatz:
+        return lambda circuit, weights: _exact(circuit, weights, noise_model, device, drawn, ansatz)
     return lambda circuit, weights: build(circuit, weights, noise_model, device)
 
 
@@ -50,6 +53,7 @@ def _exact(
     noise_model: NoiseModel | None,
     device: str,
     drawn: Sequence[NoiseModel | None] = (),
+    ansatz: StudentCircuit | None = None,
 ) -> TorchConnector:
     import torch
 
@@ -71,6 +75,10 @@ def _exact(
         return DrawnNoiseConnector(
             qnn, weights, noise_model=noise_model, device=device, dtype=torch.float64, drawn=drawn
         )
+    if ansatz:
+        from qkd_qiskit.execution.amplitudes import AmplitudeConnector
+
+        return AmplitudeConnector(qnn, weights, device=device, dtype=torch.float64, ansatz=ansatz)
     return ExactConnector(qnn, weights, noise_model=noise_model, device=device, dtype=torch.float64)
 
 

@@ -10,7 +10,6 @@ from itertools import combinations
 
 import torch
 from qiskit.circuit import ParameterVector, QuantumCircuit
-from torch import nn
 
 from qkd_qiskit.suggestions import choose
 
@@ -26,7 +25,8 @@ class Encoding:
         parameters: the circuit's `A` input parameters, in the order of the columns of `angles`.
         angles: maps features `(N, F)` to angles `(N, A)` in radians, differentiable, dtype kept.
         loaded: maps features `(N, F)` to what the circuit takes of them, `(N, F)`: amplitudes of norm 1, or bounded
-            angles. A classical control gets these in place of the circuit.
+            angles, dtype kept. A classical control gets these in place of the circuit, as does a layer that starts
+            from a state.
         largest: largest norm of a row of `loaded`.
         bounded: whether the angles saturate for large features.
         repeated: whether the circuit stands before every layer of the ansatz, not only the first.
@@ -69,7 +69,15 @@ def _amplitude(num_qubits: int, angle_range: float) -> Encoding:
         first = 2**level - 1
         _append_multiplexed_ry(circuit, level, parameters[first : first + 2**level])
     angles = _AmplitudeAngles(num_qubits)
-    return Encoding("amplitude", 2**num_qubits, circuit, tuple(parameters), angles, nn.functional.normalize, 1.0)
+    return Encoding("amplitude", 2**num_qubits, circuit, tuple(parameters), angles, _normalise, 1.0)
+
+
+def _normalise(features: torch.Tensor) -> torch.Tensor:
+    """Return amplitudes of norm 1; an all-zero row becomes `|0...0>`, as the tree has it."""
+    norms = features.norm(dim=1, keepdim=True)
+    ground = torch.zeros_like(features[:1])
+    ground[:, 0] = 1
+    return torch.where(norms > 0, features / torch.where(norms > 0, norms, 1.0), ground)
 
 
 def _append_multiplexed_ry(circuit: QuantumCircuit, level: int, angles: list) -> None:

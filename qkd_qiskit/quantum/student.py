@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from qiskit.circuit import QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.connectors import TorchConnector
 from torch import nn
 
@@ -92,8 +94,21 @@ class StudentBlueprint:
                 "--layer frozen: this circuit has no weights that could be frozen, so the control would be the student "
                 "itself; leave it out, or give another --ansatz or more --layers (the hybrid student never has any)"
             )
-        observables = build_observables("parities" if hybrid else self.observables, self.num_qubits)
-        return build_circuit(encoding, ansatz, observables)
+        return build_circuit(encoding, ansatz, self._observables)
+
+    def build_ansatz_circuit(self) -> StudentCircuit | None:
+        """Build what follows the encoding, without inputs; `None` where angles load the data, not amplitudes."""
+        if self.kind != "qnn" or self.encoding != "amplitude":
+            return None
+        ansatz = build_ansatz(self.ansatz, self.num_qubits, self.layers)
+        circuit = QuantumCircuit(self.num_qubits)
+        for part in (*ansatz.layers, ansatz.closing):
+            circuit.compose(part, inplace=True)
+        return StudentCircuit(circuit, (), ansatz.parameters, self._observables)
+
+    @property
+    def _observables(self) -> tuple[SparsePauliOp, ...]:
+        return build_observables("parities" if self.kind == "hybrid" else self.observables, self.num_qubits)
 
 
 def build_student(
@@ -182,7 +197,7 @@ class QuantumStudent(nn.Module):
         self.encoding = encoding
         self.quantum = quantum
         self.head = head
-        self._load = encoding.loaded if blueprint.layer == "classical" else encoding.angles
+        self._takes_state = getattr(quantum, "takes_amplitudes", False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images `(N, C, H, W)` to logits `(N, K)` through `TorchConnector`."""
@@ -191,6 +206,21 @@ class QuantumStudent(nn.Module):
     def measure(self, images: torch.Tensor) -> torch.Tensor:
         """Map images `(N, C, H, W)` to expectation values `(N, O)`, what the head gets."""
         return self.quantum(self._load(self.features(images))).to(images.dtype)
+
+    def _load(self, features: torch.Tensor) -> torch.Tensor:
+        """Map features `(N, F)` to what the layer takes: angles, or amplitudes in float64, or a control's inputs."""
+        if self._takes_state:
+            return self.encoding.loaded(features.double())
+        return self.encoding.loaded(features) if self.blueprint.layer == "classical" else self.encoding.angles(features)
+
+    def measure_exactly(self, images: torch.Tensor) -> torch.Tensor:
+        """Return expectation values `(N, O)` of the layer that is trained, in float64, dropout off, no gradients."""
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            values = self.quantum(self._load(self.features(images).double())).double().cpu()
+        self.train(was_training)
+        return values
 
     def parameter_values(self, images: torch.Tensor, *, batch_size: int = 1024) -> np.ndarray:
         """Return what a backend has to bind to evaluate these images.

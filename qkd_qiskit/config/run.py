@@ -100,6 +100,7 @@ class StudentSettings(Section):
         angle_range: largest angle of bounded encodings, in radians.
         normalise: standardise features in front of a bounded encoding, the cure for seeds that never learn.
         dropout: share of the `hybrid` student's CNN that is left out in training; the paper's code has 0.5.
+        feature_scale: factor on the initial weights of the last linear layer in front of the circuit.
     """
 
     kind: str = "qnn"
@@ -114,6 +115,7 @@ class StudentSettings(Section):
     angle_range: float = Field(default=math.pi / 2, gt=0)
     normalise: bool = True
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    feature_scale: float = Field(default=1.0, gt=0)
 
 
 class DistillationSettings(Section):

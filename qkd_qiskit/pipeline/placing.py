@@ -220,6 +220,7 @@ def draw_blueprint(settings: StudentSettings, image_shape: tuple[int, int, int],
         angle_range=settings.angle_range,
         normalise=settings.normalise,
         dropout=settings.dropout,
+        feature_scale=settings.feature_scale,
         image_shape=image_shape,
         num_classes=num_classes,
     )

@@ -48,6 +48,8 @@ class StudentBlueprint:
             drift into the flat ends of the tanh, where a qubit learns nothing any more: the paper's dead seeds.
         dropout: share of channels and of units that the `hybrid` student's CNN leaves out in training. The paper's code
             has 0.5, far too much for a CNN of 10 and 20 channels.
+        feature_scale: factor on the initial weights of the last linear layer in front of the circuit; below 1 the
+            angles of a bounded encoding start nearer to the middle of the tanh.
         image_shape: `(C, H, W)`.
         num_classes: `K`.
     """
@@ -64,6 +66,7 @@ class StudentBlueprint:
     angle_range: float = math.pi / 2
     normalise: bool = True
     dropout: float = 0.2
+    feature_scale: float = 1.0
     image_shape: ImageShape
     num_classes: int
 
@@ -135,12 +138,20 @@ def build_student(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         features = choose("student", blueprint.kind, STUDENTS)(blueprint, encoding.num_features)
+        _scale_last(features, blueprint.feature_scale)
         if blueprint.normalise and encoding.bounded:
             features = nn.Sequential(features, nn.BatchNorm1d(encoding.num_features, affine=False))
         head = build_head(blueprint.head, blueprint.num_qubits, len(circuit.observables), blueprint.num_classes)
         weights = torch.empty(len(circuit.weight_params)).uniform_(-math.pi / 4, math.pi / 4)
         quantum = build_layer(circuit, weights, encoding, quantum_layer)
     return QuantumStudent(blueprint, circuit, features, encoding, quantum, head)
+
+
+def _scale_last(features: nn.Module, factor: float) -> None:
+    """Multiply the initial weights and biases of the last linear layer by a factor; fixed reductions have none."""
+    linear = [module for module in features.modules() if isinstance(module, nn.Linear)]
+    for weight in linear[-1].parameters() if linear else ():
+        weight.data *= factor
 
 
 def _quantum(

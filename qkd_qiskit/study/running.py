@@ -25,6 +25,7 @@ from qkd_qiskit.study.grid import expand, select
 from qkd_qiskit.study.measuring import contraction_and_scatter
 from qkd_qiskit.study.outcomes import load_outcomes, write_outcome
 from qkd_qiskit.study.progress import Progress
+from qkd_qiskit.study.sittings import Sitting
 from qkd_qiskit.study.spreading import choose_workers, spread
 from qkd_qiskit.study.tables import write_tables
 from qkd_qiskit.study.units import Cell, join_cells
@@ -193,11 +194,14 @@ def _run_missing(study: Study, workers: int | None, cluster: str | None, listene
             check_workers(client, study.folder)
             count = len(client.scheduler_info()["workers"])
             run = lambda works: spread_over(client, works)  # noqa: E731
+        sitting = Sitting(study.folder, where=cluster or f"{count} processes", workers=count)
         teachers = [Work("teacher", study.folder, cell) for cell in _different_teachers(study.folder, cells)]
-        failed = _follow(run, teachers, "teachers", count, listener)
+        with sitting.measure("teachers", len(teachers)):
+            failed = _follow(run, teachers, "teachers", count, listener)
         if failed:
             raise _error_of(failed, "teachers")
-        return _follow(run, [Work("cell", study.folder, cell) for cell in cells], "cells", count, listener)
+        with sitting.measure("cells", len(cells)):
+            return _follow(run, [Work("cell", study.folder, cell) for cell in cells], "cells", count, listener)
 
 
 def _needs_worker(folder: Path, cell: Cell) -> bool:

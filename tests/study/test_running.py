@@ -186,7 +186,7 @@ def test_a_second_run_at_the_same_time_is_refused_at_once(tiny: Path) -> None:
 
 
 def test_a_cell_that_fails_costs_itself_only(tiny: Path) -> None:
-    burst = 'teacher = {name = "lenet"}, training = {learning_rate = 1e30}'
+    burst = 'teacher = {name = "lenet"}, training = {learning_rate = 1e38}'
     tiny.write_text(tiny.read_text().replace('teacher = {name = "lenet"}', burst))
     answer = CliRunner().invoke(main, ["run", str(tiny), "--out", "study", "--workers", "1", "--json", "--seeds", "0"])
     assert answer.exit_code == 2

@@ -11,6 +11,7 @@ from qiskit.circuit import Parameter
 from qiskit.quantum_info import SparsePauliOp
 
 from qkd_qiskit.exact.evaluation import Evaluation
+from qkd_qiskit.exact.reuse import plan_once
 from qkd_qiskit.exact.threads import one_blas_thread
 from qkd_qiskit.exceptions import ConfigurationError
 
@@ -60,7 +61,7 @@ class ExactExpectation:
         self.observables = list(observables)
         self.noise_model = noise_model
         self.readout = readout
-        self._evaluation = Evaluation(
+        self._evaluation = plan_once(
             circuit,
             observables,
             self.input_params,

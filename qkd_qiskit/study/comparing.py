@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from qkd_qiskit.config import StudySettings
+from qkd_qiskit.study.curves import summarise_curves
 from qkd_qiskit.study.outcomes import Outcome, group_by_labels
 from qkd_qiskit.study.statistics import compare_paired, correct_holm, wilson_interval
 from qkd_qiskit.study.units import EvaluationUnit, Labels
@@ -26,7 +27,7 @@ def summarise(outcomes: Sequence[Outcome], units: Iterable[EvaluationUnit], sett
         settings: which axis is compared, when a seed is dead.
 
     Returns:
-        Plain data: `cells`, `comparisons`, `pooled`.
+        Plain data: `cells`, `comparisons`, `pooled`, `curves`.
 
     Raises:
         RunError: two outcomes have the same labels and seed.
@@ -48,6 +49,7 @@ def summarise(outcomes: Sequence[Outcome], units: Iterable[EvaluationUnit], sett
         "cells": [_describe_cell(row, found, wanted.get(row, []), settings) for row, found in ordered.items()],
         "comparisons": comparisons,
         "pooled": pooled,
+        "curves": summarise_curves([found[seed] for found in ordered.values() for seed in sorted(found)], settings),
     }
 
 

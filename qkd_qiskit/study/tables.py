@@ -67,8 +67,48 @@ def format_markdown(statistics: dict[str, Any]) -> str:
                 else title.format(", ".join(statistics["pool"]))
             )
             parts += [f"Differences in points, paired over seeds; {what}.", _comparison_table(statistics, key)]
-            parts.append(_footnote(statistics[key]))
+            parts += [_footnote(statistics[key]), _name_the_equal(statistics[key], statistics["compare"])]
+    parts += _write_curves(statistics["curves"], statistics["compare"])
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _write_curves(curves: dict[str, Any] | None, compare: str | None) -> list[str]:
+    """Write areas, breaking points and the comparison of areas."""
+    if curves is None:
+        return []
+    start, end = curves["range"]
+    known = [curve for curve in curves["curves"] if curve["n"]]
+    names = _names(known)
+    rows = [[*_labels(curve, names), *_curve_texts(curve)] for curve in known]
+    what = f"Accuracy in % over {curves['axis']} from {start:g} to {end:g}"
+    parts = [
+        f"{what}: mean over that range (area under the curve), and where the mean accuracy is halfway to chance.",
+        _markdown([*names, "n", "area", "95 % interval", "breaking point", "by seed"], rows),
+    ]
+    items = curves["comparisons"]
+    if items:
+        names = _names(items)
+        rows = [[*_labels(item, names), str(item[compare]), *_paired_texts(item)] for item in items]
+        parts += [
+            f"Differences in area in points, paired over seeds; {compare}: each value against {items[0]['against']!r}.",
+            _markdown([*names, str(compare), *COMPARISON_COLUMNS], rows),
+            _footnote(items),
+        ]
+    return parts
+
+
+def _curve_texts(curve: dict[str, Any]) -> list[str]:
+    interval, points = curve["area_interval"], curve["breaking_points"].values()
+    reached = sorted(point for point in points if point is not None)
+    by_seed = f"{reached[0]:.2f} to {reached[-1]:.2f}" if reached else "-"
+    never = len(points) - len(reached)
+    return [
+        str(curve["n"]),
+        _percent(curve["area"]),
+        "refused" if interval is None else f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}",
+        "not reached" if curve["breaking_point"] is None else f"{curve['breaking_point']:.2f}",
+        by_seed + (f", {never} not reached" if never and reached else ""),
+    ]
 
 
 def _comparison_table(statistics: dict[str, Any], key: str) -> str:
@@ -82,6 +122,20 @@ def _comparison_table(statistics: dict[str, Any], key: str) -> str:
         texts = [*_labels(item, names), *(str(item[name]) for name in own), *_paired_texts(item)]
         rows.append([*texts, *([f"{item['dead']} ({item['dead_against']})"] if dead else [])])
     return _markdown([*names, *own, *COMPARISON_COLUMNS, *dead], rows)
+
+
+def _name_the_equal(items: Sequence[dict[str, Any]], compare: str) -> str:
+    """Name what the seeds can't tell from the reference: a control that does as well is told by this line."""
+    undecided = [
+        item for item in items if (item["mean_interval"] or [1, 1])[0] <= 0 <= (item["mean_interval"] or [1])[-1]
+    ]
+    names = [
+        ", ".join(str(value) for value in (*item["labels"].values(), item.get(compare)) if value is not None)
+        for item in undecided
+    ]
+    if not names:
+        return ""
+    return f"Not told apart (the interval of the mean covers 0), {len(names)} of {len(items)}: {'; '.join(names)}."
 
 
 def _footnote(items: Sequence[dict[str, Any]]) -> str:

@@ -14,9 +14,9 @@ from qkd_qiskit.cli import main
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.report import write_comparison
 from qkd_qiskit.report.figures.lines import Line, Look, find_limits
-from qkd_qiskit.report.numbers.comparison import find_breaking_point, measure_area
 from qkd_qiskit.report.numbers.device import collect_device, place_qubits
 from qkd_qiskit.report.numbers.intervals import describe_mean
+from qkd_qiskit.study.curves import find_breaking_point, measure_area
 from tests.report.study_files import SAMPLES, SCALES, write_study, write_unit
 
 

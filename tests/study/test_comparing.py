@@ -80,6 +80,60 @@ def test_tables_say_what_is_there_and_what_is_refused(outcomes: list[Outcome], t
     assert all(row["dead"] == ("1" if row["teacher"] == "lenet" else "0") for row in rows)
 
 
+def write_curves(folder: Path) -> list[Outcome]:
+    """Two students, four seeds: straight lines from 90 % down, the distilled one 4 points higher at noise 4."""
+    for seed in range(4):
+        for teacher, fall in (("none", 20), ("lenet", 19)):
+            for noise in (0, 1, 4):
+                labels = {"teacher": teacher, "noise": noise}
+                counts = {"counts": {"correct": 90 - fall * noise + seed, "samples": 100}, "teacher": None}
+                content = {**counts, "validation": {"correct": 9, "samples": 10}, **NUMBERS, "labels": labels}
+                key = digest_of([seed, labels])[:24]
+                write_outcome(folder, {**content, "key": key, "seed": seed, "training": f"{teacher}{seed}"})
+    return sorted(load_outcomes(folder), key=lambda item: item.labels["teacher"], reverse=True)
+
+
+def test_areas_and_breaking_points_are_those_of_straight_lines(tmp_path: Path) -> None:
+    found = summarise(write_curves(tmp_path), [], StudySettings(compare="teacher"))["curves"]
+    assert (found["axis"], found["range"]) == ("noise", [0, 4])
+    plain, distilled = found["curves"]
+    # the mean of a straight line is its value in the middle: 90 + seed - 2 fall, in percent; mean seed 1.5
+    assert plain["areas"] == pytest.approx({seed: (90 - 40 + seed) / 100 for seed in range(4)})
+    assert plain["area"] == pytest.approx(0.515)
+    assert plain["area_interval"][0] < 0.515 < plain["area_interval"][1]
+    # halfway from 91.5 % to 25 % is a fall of 33.25 points
+    assert plain["breaking_point"] == pytest.approx(33.25 / 20)
+    assert distilled["breaking_point"] == pytest.approx(33.25 / 19)
+    (item,) = found["comparisons"]
+    assert (item["teacher"], item["against"], item["n"]) == ("lenet", "none", 4)
+    assert item["mean"] == pytest.approx(0.02)
+    assert item["mean_interval"] == pytest.approx((0.02, 0.02))
+
+
+def test_a_curve_with_a_missing_point_is_not_shortened(tmp_path: Path) -> None:
+    outcomes = [
+        item for item in write_curves(tmp_path) if (item.seed, item.labels) != (2, {"teacher": "none", "noise": 4})
+    ]
+    statistics = summarise(outcomes, [], StudySettings(compare="teacher"))
+    plain, distilled = statistics["curves"]["curves"]
+    assert (list(plain["areas"]), list(distilled["areas"])) == ([0, 1, 3], [0, 1, 2, 3])
+    assert statistics["curves"]["comparisons"][0]["seeds"] == [0, 1, 3]
+    assert "| none | 3 | 51.33 |" in format_markdown(statistics)
+
+
+def test_without_numbers_or_with_shots_only_there_is_no_curve(outcomes: list[Outcome]) -> None:
+    assert summarise(outcomes, [], StudySettings(compare="teacher"))["curves"] is None
+
+
+def test_what_the_seeds_cannot_tell_apart_is_named(tmp_path: Path) -> None:
+    for seed, gap in enumerate((3, -4, 2, -1, 0, 1)):
+        write(tmp_path, seed, 80, task="a", layer="quantum")
+        write(tmp_path, seed, 80 + gap, task="a", layer="classical")
+        write(tmp_path, seed, 70 + gap, task="a", layer="frozen")
+    text = format_markdown(summarise(load_outcomes(tmp_path), [], StudySettings(compare="layer")))
+    assert "Not told apart (the interval of the mean covers 0), 1 of 2: a, classical." in text
+
+
 def test_folders_of_one_study_merge_by_key(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for seed in (0, 1):

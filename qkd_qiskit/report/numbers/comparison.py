@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from qkd_qiskit.report.numbers.intervals import describe_mean
 from qkd_qiskit.report.numbers.records import Record
+from qkd_qiskit.study.curves import find_breaking_point, measure_area
 from qkd_qiskit.study.statistics import compare_paired
 
 PLAIN = ("none", "ce", "plain", "no teacher", "without", "without teacher")
@@ -233,21 +233,6 @@ def collect_lines(
                 }
             )
     return lines
-
-
-def measure_area(points: Sequence[Mapping[str, Any]]) -> float:
-    """Return the mean of a curve over its range, by trapezoids."""
-    total = sum((right["x"] - left["x"]) * (right["mean"] + left["mean"]) / 2 for left, right in pairwise(points))
-    return total / (points[-1]["x"] - points[0]["x"])
-
-
-def find_breaking_point(points: Sequence[Mapping[str, Any]], chance: float) -> float | None:
-    """Return where a falling curve is halfway from its first value to chance; `None` if it never is."""
-    level = (points[0]["mean"] + chance) / 2
-    for left, right in pairwise(points):
-        if left["mean"] > level >= right["mean"]:
-            return left["x"] + (left["mean"] - level) / (left["mean"] - right["mean"]) * (right["x"] - left["x"])
-    return None
 
 
 def collect_cost(records: Sequence[Record], hidden: set[str]) -> list[dict[str, Any]]:

@@ -11,11 +11,14 @@ from typing import Any
 from qkd_qiskit.config import StudySettings
 from qkd_qiskit.study.curves import summarise_curves
 from qkd_qiskit.study.outcomes import Outcome, group_by_labels
-from qkd_qiskit.study.statistics import compare_paired, correct_holm, wilson_interval
+from qkd_qiskit.study.statistics import bootstrap_interval, compare_paired, correct_holm, wilson_interval
 from qkd_qiskit.study.units import EvaluationUnit, Labels
 
 Row = tuple[tuple[str, Any], ...]
 BySeed = dict[int, Outcome]
+
+MEASURES = ("loss", "calibration_error", "contraction", "scatter")
+"""What an outcome holds besides its counts; see `Outcome`."""
 
 
 def summarise(outcomes: Sequence[Outcome], units: Iterable[EvaluationUnit], settings: StudySettings) -> dict[str, Any]:
@@ -66,6 +69,7 @@ def _describe_cell(row: Row, found: BySeed, wanted: Sequence[int], settings: Stu
     return {
         **head,
         "mean": statistics.fmean(shares),
+        "mean_interval": _interval(shares),
         "median": statistics.median(shares),
         "sd": statistics.stdev(shares) if len(shares) > 1 else None,
         "min": min(shares),
@@ -78,18 +82,34 @@ def _describe_cell(row: Row, found: BySeed, wanted: Sequence[int], settings: Stu
         "by_seed": [[item.seed, item.correct, item.samples] for item in members],
         "teacher": list(teacher) if teacher else None,
         "validation": _mean([item.validation[0] / item.validation[1] for item in members]),
-        "loss": _mean([item.loss for item in members]),
-        "calibration_error": _mean([item.calibration_error for item in members]),
-        "contraction": _mean([item.contraction for item in members if item.contraction is not None]),
-        "scatter": _mean([item.scatter for item in members if item.scatter is not None]),
+        **_over_seeds(members),
         "weights": members[0].weights,
         "seconds": sum(item.seconds for item in members),
     }
 
 
+def _over_seeds(members: Sequence[Outcome]) -> dict[str, Any]:
+    """Return mean and 95 % bootstrap interval over the seeds of everything that is measured besides accuracy."""
+    found: dict[str, Any] = {}
+    for name in MEASURES:
+        values = [value for item in members if (value := getattr(item, name)) is not None]
+        found |= {name: _mean(values), f"{name}_interval": _interval(values)}
+    return found
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
+
+
 def _mean(values: Sequence[float]) -> float | None:
-    finite = [value for value in values if math.isfinite(value)]
+    finite = _finite(values)
     return statistics.fmean(finite) if finite else None
+
+
+def _interval(values: Sequence[float]) -> list[float] | None:
+    """Return the interval of the mean over seeds; `None` for one seed, which has no spread."""
+    finite = _finite(values)
+    return list(bootstrap_interval(finite)) if len(finite) > 1 else None
 
 
 def _compare(groups: dict[Row, BySeed], settings: StudySettings) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from qkd_qiskit.config import StudySettings
 from qkd_qiskit.files import write_atomically, write_json
-from qkd_qiskit.study.comparing import summarise
+from qkd_qiskit.study.comparing import MEASURES, summarise
 from qkd_qiskit.study.outcomes import Outcome
 from qkd_qiskit.study.units import EvaluationUnit
 
@@ -164,23 +164,26 @@ def _footnote(items: Sequence[dict[str, Any]]) -> str:
 
 
 def format_csv(statistics: dict[str, Any]) -> str:
-    """Write the cells as CSV: labels, then shares and counts, one line a cell.
+    """Write the cells as CSV: labels, shares and counts, 95 % intervals over the seeds; one line a cell.
 
     Args:
         statistics: from `summarise`.
     """
     names = _names(statistics["cells"])
     numbers = (
-        "n", "mean", "median", "sd", "min", "max", "dead", "correct", "samples", "validation", "loss",
-        "calibration_error", "contraction", "scatter", "seconds",
+        "n", "mean", "median", "sd", "min", "max", "dead", "correct", "samples", "validation", *MEASURES, "seconds",
     )  # fmt: skip
+    intervals = ("mean", *MEASURES)
+    ends = [f"{name} {end}" for name in intervals for end in ("from", "to")]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*names, *numbers, "missing", "by_seed"])
+    writer.writerow([*names, *numbers, *ends, "missing", "by_seed"])
     for cell in statistics["cells"]:
         by_seed = " ".join(f"{seed}:{correct}/{samples}" for seed, correct, samples in cell.get("by_seed", []))
         values = ["" if cell.get(name) is None else cell[name] for name in numbers]
-        writer.writerow([*_labels(cell, names), *values, " ".join(map(str, cell["missing"])), by_seed])
+        known = [cell.get(f"{name}_interval") or ("", "") for name in intervals]
+        limits = [end for interval in known for end in interval]
+        writer.writerow([*_labels(cell, names), *values, *limits, " ".join(map(str, cell["missing"])), by_seed])
     return stream.getvalue()
 
 

@@ -80,6 +80,18 @@ def test_tables_say_what_is_there_and_what_is_refused(outcomes: list[Outcome], t
     assert all(row["dead"] == ("1" if row["teacher"] == "lenet" else "0") for row in rows)
 
 
+def test_every_measure_has_an_interval_over_seeds_and_one_seed_has_none(outcomes: list[Outcome]) -> None:
+    several = summarise(outcomes, [], StudySettings())["cells"]
+    plain = next(cell for cell in several if cell["labels"] == {"task": "a", "teacher": "none"})
+    low, high = plain["mean_interval"]
+    assert 0.80 <= low < plain["mean"] < high <= 0.85
+    assert plain["loss_interval"] == pytest.approx([0.5, 0.5])
+    rows = list(csv.DictReader(io.StringIO(format_csv(summarise(outcomes, [], StudySettings())))))
+    assert {float(row["contraction from"]) for row in rows} == {1.0}
+    (one,) = summarise([item for item in outcomes if item.seed == 1][:1], [], StudySettings())["cells"]
+    assert (one["mean_interval"], one["scatter_interval"]) == (None, None)
+
+
 def write_curves(folder: Path) -> list[Outcome]:
     """Two students, four seeds: straight lines from 90 % down, the distilled one 4 points higher at noise 4."""
     for seed in range(4):

@@ -18,9 +18,13 @@ import torch
 
 import qkd_qiskit as qkd
 from qkd_qiskit.classical.augmentation import Augmentation, augment
+from qkd_qiskit.config import StudySettings
 from qkd_qiskit.distillation.losses import Objective
 from qkd_qiskit.distillation.training import TrainingPlan, TrainingState, iterate_epochs
+from qkd_qiskit.files import digest_of, read_json
+from qkd_qiskit.study.outcomes import load_outcomes, write_outcome
 from qkd_qiskit.study.running import run_study
+from qkd_qiskit.study.tables import write_tables
 
 REPEATS = 3
 CELL = """
@@ -108,6 +112,25 @@ def by_workers(folder: Path) -> list[tuple[Any, ...]]:
     return rows
 
 
+def by_outcomes(folder: Path) -> list[tuple[Any, ...]]:
+    """Read outcomes and write tables of larger and larger studies: copies of one real outcome, five seeds a row."""
+    _, out = run_cells(folder, 1, 1, workers=1)
+    sample = read_json(next((out / "units").glob("*.json")))
+    del sample["sha256"], sample["format"]
+    rows = []
+    for count in (100, 1000, 10_000):
+        many = Path(tempfile.mkdtemp(dir=folder))
+        for place in range(count):
+            labels = {"layers": place // 10, "teacher": ("none", "lenet")[place % 10 // 5]}
+            write_outcome(many, {**sample, "key": digest_of(place)[:24], "labels": labels, "seed": place % 5})
+        began = time.perf_counter()
+        outcomes = load_outcomes(many)
+        read = time.perf_counter() - began
+        write_tables(many, outcomes, [], StudySettings(compare="teacher"))
+        rows.append((f"{count:,}", f"{read:.1f}", f"{time.perf_counter() - began - read:.1f}"))
+    return rows
+
+
 def show(title: str, head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     """Print a Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
@@ -137,6 +160,11 @@ def main() -> None:
             "24 cells of 40 epochs each; a start of workers included.",
             ("engine", "seconds", "times faster than one worker"),
             by_workers,
+        ),
+        (
+            "The end of a study: outcomes are read and checked, then put into tables with all statistics.",
+            ("outcomes", "seconds to read", "seconds for tables"),
+            by_outcomes,
         ),
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -10,14 +10,16 @@ from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
 from typing import Any
 
+import torch
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
+from qiskit.circuit import Barrier, ControlledGate, Operation, Parameter
 from qiskit.circuit.parametervector import ParameterVectorElement
 from qiskit.quantum_info import SparsePauliOp
 
 from qkd_qiskit.exact.compiled import has_kernel
 from qkd_qiskit.exact.evaluation import Evaluation
 
+STANDARD = "qiskit.circuit.library.standard_gates"
 _KEPT = 32
 _plans: OrderedDict[Hashable, Evaluation] = OrderedDict()
 _lock = Lock()
@@ -29,7 +31,9 @@ def plan_once(
     inputs: Sequence[Parameter],
     weights: Sequence[Parameter],
     noise_model: Any | None,
-    *more: Any,
+    device: torch.device,
+    readout: bool,
+    amplitudes: bool,
 ) -> Evaluation:
     """Return the plan of a circuit, made now or before.
 
@@ -39,14 +43,18 @@ def plan_once(
         inputs: see there.
         weights: see there.
         noise_model: with one the plan is always made anew.
-        *more: see there; part of the key as text.
+        device: only plans for the CPU are kept.
+        readout: see there.
+        amplitudes: see there.
     """
 
     def make() -> Evaluation:
-        return Evaluation(circuit, observables, inputs, weights, noise_model, *more)
+        return Evaluation(circuit, observables, inputs, weights, noise_model, device, readout, amplitudes)
 
-    key = None if noise_model is not None else describe(circuit, observables, inputs, weights)
-    return make() if key is None else _remember((key, *map(str, more), has_kernel()), make)
+    if noise_model is not None or device.type != "cpu":
+        return make()
+    key = describe(circuit, observables, inputs, weights)
+    return make() if key is None else _remember((key, readout, amplitudes, has_kernel()), make)
 
 
 def _remember(key: Hashable, make: Callable[[], Evaluation]) -> Evaluation:
@@ -77,18 +85,27 @@ def describe(
     wires = {qubit: place for place, qubit in enumerate(circuit.qubits)}
     gates = []
     for item in circuit.data:
-        angles: list[tuple[str, float]] = []
-        for angle in item.operation.params:
-            if type(angle) in (Parameter, ParameterVectorElement) and angle in places:
-                angles.append(("parameter", places[angle]))
-            elif type(angle) in (int, float):
-                angles.append(("number", float(angle)))
-            else:
-                return None
-        kind = item.operation.base_class
-        known = kind.__module__.startswith("qiskit.circuit.library.standard_gates") or item.operation.name == "barrier"
-        if not known or getattr(item.operation, "ctrl_state", None) not in (None, 2 ** len(item.qubits[:-1]) - 1):
+        gate = _describe_gate(item.operation, places)
+        if gate is None:
             return None
-        gates.append((kind.__qualname__, *(wires[qubit] for qubit in item.qubits), *angles))
+        gates.append((gate, tuple(wires[qubit] for qubit in item.qubits)))
     terms = tuple((tuple(item.paulis.to_labels()), tuple(item.coeffs.tolist())) for item in observables)
     return circuit.num_qubits, len(inputs), len(weights), tuple(gates), terms
+
+
+def _describe_gate(operation: Operation, places: dict[Parameter, int]) -> Hashable | None:
+    """Return kind and angles of a standard gate, `None` for anything else."""
+    kind = operation.base_class
+    if not kind.__module__.startswith(STANDARD) and kind is not Barrier:
+        return None
+    if isinstance(operation, ControlledGate) and operation.ctrl_state != 2**operation.num_ctrl_qubits - 1:
+        return None
+    angles: list[tuple[str, float]] = []
+    for angle in operation.params:
+        if type(angle) in (Parameter, ParameterVectorElement) and angle in places:
+            angles.append(("parameter", places[angle]))
+        elif type(angle) in (int, float):
+            angles.append(("number", float(angle)))
+        else:
+            return None
+    return kind.__qualname__, tuple(angles)

@@ -14,8 +14,8 @@ class AmplitudeConnector(ExactConnector):
     """An exact layer that takes amplitudes in place of the angles of the tree that would load them.
 
     Without noise the tree prepares exactly the amplitudes that its angles were worked out from, so values and gradients
-    are the same; at 8 qubits, where the tree has 255 rotations, a step takes a fifth of the time. Angles are taken as
-    well: they go through the whole circuit.
+    are the same (but for the gradient of a black image, which is zero here); at 8 qubits, where the tree has 255
+    rotations, a step takes a fifth of the time. Angles are taken as well: they go through the whole circuit.
 
     Args:
         *arguments: as for `ExactConnector`.
@@ -36,12 +36,6 @@ class AmplitudeConnector(ExactConnector):
             amplitude_inputs=True,
         )
 
-    def forward(self, input_data: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the expectation values `(N, O)` of amplitudes `(N, 2^Q)` of norm 1, or of angles `(N, 2^Q - 1)`."""
-        whole = self.expectation
-        if input_data is not None and input_data.shape[-1] == self._from_state.num_inputs:
-            self.expectation = self._from_state
-        try:
-            return super().forward(input_data)
-        finally:
-            self.expectation = whole
+    def _choose(self, inputs: torch.Tensor) -> ExactExpectation:
+        """Return what evaluates amplitudes `(N, 2^Q)` of norm 1, or angles `(N, 2^Q - 1)`: their widths differ."""
+        return self._from_state if inputs.shape[-1] == self._from_state.num_inputs else self.expectation

@@ -42,6 +42,8 @@ def build_quantum_layer(
     build = choose("engine", engine, ENGINES)
     if drawn and engine != "exact":
         raise ConfigurationError("training.noise_scales needs the exact engine; leave --engine out")
+    if ansatz and (engine != "exact" or noise_model is not None or drawn):
+        raise ConfigurationError("a layer that starts from amplitudes needs the exact engine, and no noise")
     if drawn or ansatz:
         return lambda circuit, weights: _exact(circuit, weights, noise_model, device, drawn, ansatz)
     return lambda circuit, weights: build(circuit, weights, noise_model, device)

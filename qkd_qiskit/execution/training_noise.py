@@ -39,15 +39,9 @@ class DrawnNoiseConnector(ExactConnector):
             for model in drawn
         ]
 
-    def forward(self, input_data: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the expectation values `(N, O)` of inputs `(N, F)`."""
-        own = self.expectation
-        if self.training:
-            self.expectation = self._drawn[int(torch.randint(len(self._drawn), ()))]
-        try:
-            return super().forward(input_data)
-        finally:
-            self.expectation = own
+    def _choose(self, inputs: torch.Tensor) -> ExactExpectation:
+        """Return what evaluates under a noise model that is drawn now, in evaluation mode under its own."""
+        return self._drawn[int(torch.randint(len(self._drawn), ()))] if self.training else self.expectation
 
 
 def inject_noise(layer: nn.Module, *, values: float = 0.0, angles: float = 0.0) -> None:

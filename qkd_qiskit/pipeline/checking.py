@@ -49,6 +49,13 @@ def _check_student(chosen: StudentSettings) -> None:
     """
     blueprint = draw_blueprint(chosen, (1, 28, 28), 2)
     circuit = blueprint.build_circuit()
+    fixed = chosen.kind == "qnn" and (chosen.reduction != "linear" or chosen.encoding == "amplitude")
+    if chosen.feature_scale != 1 and (fixed or chosen.normalise):
+        raise ConfigurationError(
+            f"student.feature_scale = {chosen.feature_scale:g} would be divided out again, by standardising or by the "
+            "norm of the amplitudes, or there are no weights to scale; leave it out, or give a linear reduction, a "
+            "bounded encoding and --set student.normalise=false"
+        )
     head = build_head(chosen.head, chosen.qubits, len(circuit.observables), blueprint.num_classes)
     in_circuit = len(circuit.weight_params) if chosen.layer != "frozen" else 0
     if not in_circuit and chosen.kind == "qnn" and chosen.reduction != "linear" and not [*head.parameters()]:

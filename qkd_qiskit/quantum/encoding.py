@@ -73,11 +73,15 @@ def _amplitude(num_qubits: int, angle_range: float) -> Encoding:
 
 
 def _normalise(features: torch.Tensor) -> torch.Tensor:
-    """Return amplitudes of norm 1; an all-zero row becomes `|0...0>`, as the tree has it."""
+    """Return amplitudes of norm 1; an all-zero row becomes `|0...0>`, as the tree has it, with gradient zero.
+
+    NaN stays NaN: what computes with it refuses it.
+    """
     norms = features.norm(dim=1, keepdim=True)
+    nothing = norms == 0
     ground = torch.zeros_like(features[:1])
     ground[:, 0] = 1
-    return torch.where(norms > 0, features / torch.where(norms > 0, norms, 1.0), ground)
+    return torch.where(nothing, ground, features / norms.masked_fill(nothing, 1.0))
 
 
 def _append_multiplexed_ry(circuit: QuantumCircuit, level: int, angles: list) -> None:

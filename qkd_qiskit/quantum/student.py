@@ -229,7 +229,9 @@ class QuantumStudent(nn.Module):
         was_training = self.training
         self.eval()
         with torch.no_grad():
-            values = self.quantum(self._load(self.features(images).double())).double().cpu()
+            features = self.features(images)
+            precise = features if self.blueprint.layer == "classical" else features.double()
+            values = self.quantum(self._load(precise)).double().cpu()
         self.train(was_training)
         return values
 

@@ -78,3 +78,36 @@ def test_a_circuit_changed_in_place_is_analysed_anew() -> None:
     circuit.x(0)
     after = ExactExpectation(circuit, Z, inputs, weights).values(np.zeros((1, 2)), np.zeros(2))
     np.testing.assert_allclose(after, before * [[-1, 1]], atol=1e-14)
+
+
+def test_the_same_gates_from_amplitudes_are_another_plan() -> None:
+    weights = [*ParameterVector("w", 2)]
+    ansatz = QuantumCircuit(2)
+    ansatz.ry(weights[0], 0)
+    ansatz.ry(weights[1], 1)
+    ground = ExactExpectation(ansatz, Z, [], weights)
+    state = ExactExpectation(ansatz, Z, [], weights, amplitude_inputs=True)
+    w = np.array([0.3, 0.4])
+    np.testing.assert_allclose(ground.values(np.zeros((1, 0)), w), np.cos([w]), atol=1e-14)
+    flipped = np.array([[0.0, 0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(state.values(flipped, w), -np.cos([w]), atol=1e-14)
+
+
+def test_two_users_of_one_plan_do_not_disturb_each_other() -> None:
+    import torch
+
+    users = []
+    for name in ("a", "b"):
+        circuit, inputs, weights = build(name=name)
+        users.append(ExactExpectation(circuit, Z, inputs, weights))
+    rng = np.random.default_rng(0)
+    tables = [torch.tensor(rng.normal(size=(4, 2)), requires_grad=True) for _ in users]
+    weights_ = [torch.tensor(rng.normal(size=2), requires_grad=True) for _ in users]
+    values = [user(x, w) for user, x, w in zip(users, tables, weights_)]
+    for found in values:
+        found.square().sum().backward()
+    for x, w in zip(tables, weights_):
+        alone = [x.detach().clone().requires_grad_(), w.detach().clone().requires_grad_()]
+        users[0](*alone).square().sum().backward()
+        torch.testing.assert_close(x.grad, alone[0].grad)
+        torch.testing.assert_close(w.grad, alone[1].grad)

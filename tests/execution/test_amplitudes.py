@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from qiskit.quantum_info import Statevector
+from qiskit_aer.noise import NoiseModel
 
+from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.amplitudes import AmplitudeConnector
 from qkd_qiskit.execution.engines import build_quantum_layer
 from qkd_qiskit.pipeline.placing import probe
@@ -63,7 +65,24 @@ def test_a_black_image_is_the_ground_state_and_has_finite_gradients() -> None:
     torch.testing.assert_close(short.measure(images), whole.measure(images), atol=1e-12, rtol=0)
     short(images).sum().backward()
     assert images.grad is not None
-    assert torch.isfinite(images.grad).all()
+    assert not images.grad.any()
+
+
+def test_what_is_not_a_number_is_refused_not_encoded() -> None:
+    student = build(True)
+    images = torch.rand(2, 1, 6, 6, dtype=torch.float64)
+    images[1, 0, 2, 2] = torch.nan
+    with pytest.raises(ConfigurationError, match="NaN or infinity"):
+        student(images)
+    with pytest.raises(ConfigurationError, match="NaN or infinity"):
+        build(True, reduction="pca")(torch.rand(2, 1, 6, 6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("how", [{"engine": "aer"}, {"noise_model": NoiseModel()}, {"drawn": [None]}])
+def test_a_layer_that_could_not_honour_what_is_asked_is_refused(how: dict[str, object]) -> None:
+    asked = {"engine": "exact", "noise_model": None, **how}
+    with pytest.raises(ConfigurationError, match="exact engine, and no noise"):
+        build_quantum_layer(**asked, ansatz=BLUEPRINT.build_ansatz_circuit())
 
 
 @pytest.mark.parametrize(
@@ -74,6 +93,7 @@ def test_a_black_image_is_the_ground_state_and_has_finite_gradients() -> None:
         ({"engine": "aer"}, False),
         ({"encoding": "angle"}, False),
         ({"backend": "fake_manila"}, False),
+        ({"backend": "aer_noisy", "noise_scales": (0.5, 1.0)}, False),
         ({"angle_injection": 0.1}, False),
         ({"injection": 0.1}, True),
     ],
@@ -84,7 +104,9 @@ def test_it_is_used_where_it_is_exact(changes: dict[str, object], short: bool) -
 
     dataset = qkd.load_dataset("digits", classes="0-1", train_per_class=4, seed=0)
     settings = dict(changes)
-    training = TrainingSettings(**{name: settings.pop(name) for name in list(settings) if "injection" in name})
+    training = TrainingSettings(
+        **{name: settings.pop(name) for name in list(settings) if "injection" in name or "scales" in name}
+    )
     placed = qkd.build_student(dataset, qubits=3, training=training, **settings)
     assert isinstance(placed.student.quantum, AmplitudeConnector) == short
     if "engine" not in changes:

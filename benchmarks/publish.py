@@ -5,16 +5,22 @@ Everything on the page comes from the study's folder; what it means is said in `
 
 from __future__ import annotations
 
+import statistics as statistics_
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 
+from qkd_qiskit.config import StudySettings
 from qkd_qiskit.console import describe_seconds
-from qkd_qiskit.files import read_json
+from qkd_qiskit.files import read_json, write_atomically
+from qkd_qiskit.pipeline.jobs import read_job
+from qkd_qiskit.study.comparing import summarise
+from qkd_qiskit.study.grid import expand
 from qkd_qiskit.study.outcomes import Outcome, load_outcomes
 from qkd_qiskit.study.sittings import read_sittings
+from qkd_qiskit.study.tables import format_csv, format_markdown
 
 SHOWN = ("qkd_qiskit", "qiskit", "qiskit-aer", "qiskit-machine-learning", "torch")
 
@@ -29,6 +35,10 @@ def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | 
     """Write `OUT/NAME.md` and `OUT/NAME.csv` of a study."""
     record = read_json(study / "study.json")
     outcomes = [item for item in load_outcomes(study) if item.key in set(record["units"])]
+    if not outcomes:
+        raise click.ClickException(f"{study} has no outcomes yet; run the study first")
+    units = [unit for cell in expand(read_job(record["name"])[0], record["name"]) for unit in cell.evaluations]
+    statistics = summarise(outcomes, units, StudySettings(**record["study"]))
     name = record["name"]
     restricted = [*(f" --only '{item}'" for item in only), *([f" --seeds {seeds}"] if seeds else [])]
     command = f"QKD_DATA_DIR=/path/to/data qkd-qiskit run {name}{''.join(restricted)}"
@@ -37,28 +47,38 @@ def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | 
         f"    {command}\n    python benchmarks/publish.py runs/{name}",
         f"The job file is `jobs/{name}.toml`: {record['description']}. {describe_work(study, record, outcomes)}",
         f"{describe_versions(outcomes)} `{name}.csv` has counts by seed, losses, calibration errors and seconds, too.",
-        (study / "table.md").read_text(encoding="utf-8").rstrip(),
+        format_markdown(statistics).rstrip(),
     ]
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    (out / f"{name}.csv").write_text((study / "table.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
+    write_text(out / f"{name}.csv", format_csv(statistics))
     click.echo(f"{out / name}.md, {name}.csv")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    write_atomically(path, lambda aside: _write(aside, text))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def describe_work(study: Path, record: dict[str, Any], outcomes: list[Outcome]) -> str:
     """Say how much was done and how long it took, on what."""
     trainings = {item.training: item.seconds for item in outcomes}
-    found = f"{len(outcomes)} of {len(record['units'])} evaluations of {len(trainings)} trainings"
-    sittings = read_sittings(study)
-    phases = []
+    parts = [f"{len(outcomes)} of {len(record['units'])} evaluations of {len(trainings)} trainings"]
     for what in ("teachers", "cells"):
-        those = [item for item in sittings if item["what"] == what]
-        if those:
-            seconds, where = sum(item["seconds"] for item in those), Counter(item["where"] for item in those)
-            places = ", ".join(f"{place} ({count} sittings)" if count > 1 else place for place, count in where.items())
-            phases.append(f"{what} {describe_seconds(seconds)} with {places} on {those[-1]['cores']} cores")
-    median = sorted(trainings.values())[len(trainings) // 2]
-    return f"{found}; {'; '.join(phases)}; half of the trainings took less than {median:.0f} s each."
+        those = [item for item in read_sittings(study) if item["what"] == what]
+        timed = [item for item in those if "seconds" in item]
+        if timed:
+            places = ", ".join(dict.fromkeys(item["where"] for item in those))
+            sittings = f", in {len(those)} sittings" if len(those) > 1 else ""
+            killed = f", {len(those) - len(timed)} of them killed and not counted" if len(those) > len(timed) else ""
+            seconds = describe_seconds(sum(item["seconds"] for item in timed))
+            parts.append(f"{what} {seconds} with {places} on {timed[-1]['cores']} cores{sittings}{killed}")
+    median = statistics_.median(trainings.values())
+    return f"{'; '.join(parts)}; a training took {median:.0f} s of a worker, in the median."
 
 
 def describe_versions(outcomes: list[Outcome]) -> str:

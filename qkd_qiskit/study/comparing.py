@@ -11,10 +11,10 @@ from typing import Any
 from qkd_qiskit.config import StudySettings
 from qkd_qiskit.study.curves import summarise_curves
 from qkd_qiskit.study.outcomes import Outcome, group_by_labels
-from qkd_qiskit.study.statistics import bootstrap_interval, compare_paired, correct_holm, wilson_interval
+from qkd_qiskit.study.pairing import Row, add_holm, pair, take_out
+from qkd_qiskit.study.statistics import bootstrap_interval, compare_paired, wilson_interval
 from qkd_qiskit.study.units import EvaluationUnit, Labels
 
-Row = tuple[tuple[str, Any], ...]
 BySeed = dict[int, Outcome]
 
 MEASURES = ("loss", "calibration_error", "contraction", "scatter")
@@ -42,8 +42,7 @@ def summarise(outcomes: Sequence[Outcome], units: Iterable[EvaluationUnit], sett
     ordered = {row: groups.get(row, {}) for row in wanted} | groups
     comparisons, pooled = _compare(ordered, settings), _pool(ordered, settings)
     for family in (comparisons, pooled):
-        for item, p in zip(family, correct_holm([item["p"] for item in family])):
-            item["holm_p"] = p
+        add_holm(family)
     return {
         "format": 1,
         "compare": settings.compare,
@@ -52,7 +51,7 @@ def summarise(outcomes: Sequence[Outcome], units: Iterable[EvaluationUnit], sett
         "cells": [_describe_cell(row, found, wanted.get(row, []), settings) for row, found in ordered.items()],
         "comparisons": comparisons,
         "pooled": pooled,
-        "curves": summarise_curves([found[seed] for found in ordered.values() for seed in sorted(found)], settings),
+        "curves": summarise_curves(ordered, settings),
     }
 
 
@@ -107,7 +106,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _interval(values: Sequence[float]) -> list[float] | None:
-    """Return the interval of the mean over seeds; `None` for one seed, which has no spread."""
+    """Return the interval of the mean over seeds with a finite value; `None` for one, which has no spread."""
     finite = _finite(values)
     return list(bootstrap_interval(finite)) if len(finite) > 1 else None
 
@@ -118,37 +117,21 @@ def _compare(groups: dict[Row, BySeed], settings: StudySettings) -> list[dict[st
     if axis is None:
         return []
     found = []
-    for others, by_label in _split(groups, axis).items():
+    for others, by_label in take_out(groups, axis).items():
         reference, *values = by_label
         for label in values:
-            labels: Labels = dict(others)
             against, own = by_label[reference], by_label[label]
-            common = sorted(against.keys() & own.keys())
-            pairs = [(against[seed], own[seed]) for seed in common]
-            found.append(
-                {
-                    "labels": labels,
-                    axis: label,
-                    "against": reference,
-                    "seeds": common,
-                    "unpaired": sorted(against.keys() ^ own.keys()),
-                    "differences": [second.accuracy - first.accuracy for first, second in pairs],
-                    "dead": sum(own[seed].is_dead(settings.dead_below) for seed in common),
-                    "dead_against": sum(against[seed].is_dead(settings.dead_below) for seed in common),
-                }
-            )
-    return [{**item, **asdict(compare_paired(item["differences"]))} for item in found]
+            item = {"labels": dict(others), axis: label, "against": reference, **pair(_shares(against), _shares(own))}
+            dead = {
+                name: sum(group[seed].is_dead(settings.dead_below) for seed in item["seeds"])
+                for name, group in (("dead", own), ("dead_against", against))
+            }
+            found.append({**item, **dead})
+    return found
 
 
-def _split(groups: dict[Row, BySeed], axis: str) -> dict[Row, dict[Any, BySeed]]:
-    """Take one axis out of the labels: others -> its label -> outcomes by seed."""
-    split: dict[Row, dict[Any, BySeed]] = {}
-    for row, found in groups.items():
-        labels = dict(row)
-        if axis in labels:
-            label = labels.pop(axis)
-            split.setdefault(tuple(labels.items()), {})[label] = found
-    return split
+def _shares(group: BySeed) -> dict[int, float]:
+    return {seed: outcome.accuracy for seed, outcome in group.items()}
 
 
 def _pool(groups: dict[Row, BySeed], settings: StudySettings) -> list[dict[str, Any]]:
@@ -160,7 +143,7 @@ def _pool(groups: dict[Row, BySeed], settings: StudySettings) -> list[dict[str, 
     if axis is None or not settings.pool:
         return []
     gathered: dict[Row, list[dict[int, float]]] = {}
-    for others, by_label in _split(groups, axis).items():
+    for others, by_label in take_out(groups, axis).items():
         reference, *values = by_label
         for label in values:
             kept: Labels = {name: value for name, value in others if name not in settings.pool}

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
 from qkd_qiskit.config import StudySettings
 from qkd_qiskit.study.outcomes import Outcome
-from qkd_qiskit.study.statistics import bootstrap_interval, compare_paired, correct_holm
+from qkd_qiskit.study.pairing import Row, add_holm, pair, take_out
+from qkd_qiskit.study.statistics import bootstrap_interval
 from qkd_qiskit.study.units import Labels
 
 Point = Mapping[str, Any]
-Row = tuple[tuple[str, Any], ...]
 
 
 def measure_area(points: Sequence[Point]) -> float:
@@ -27,13 +26,19 @@ def measure_area(points: Sequence[Point]) -> float:
     return total / (points[-1]["x"] - points[0]["x"])
 
 
-def find_breaking_point(points: Sequence[Point], chance: float) -> float | None:
-    """Return where a falling curve is halfway from its first value to chance; `None` if it never is.
+def find_breaking_point(points: Sequence[Point], chance: float, *, dead_below: float = 1.5) -> float | None:
+    """Return where a falling curve is halfway from its first value to chance.
 
     Args:
         points: as for `measure_area`.
         chance: `1 / K`.
+        dead_below: a curve that starts below so many times chance has nothing to lose, and does not break.
+
+    Returns:
+        `None` if it never is there, or is dead from the start.
     """
+    if points[0]["mean"] < dead_below * chance:
+        return None
     level = (points[0]["mean"] + chance) / 2
     for left, right in pairwise(points):
         if left["mean"] > level >= right["mean"]:
@@ -42,7 +47,7 @@ def find_breaking_point(points: Sequence[Point], chance: float) -> float | None:
 
 
 def find_curve_axis(outcomes: Sequence[Outcome]) -> str | None:
-    """Return the axis along which the same trained students were evaluated at numbers, shots apart; `None` without."""
+    """Return the axis along which a trained student was evaluated at three numbers or more; shots are none of them."""
     for axis in dict.fromkeys(name for item in outcomes for name in item.labels):
         by_training: dict[str, set[Any]] = {}
         for item in outcomes:
@@ -54,35 +59,34 @@ def find_curve_axis(outcomes: Sequence[Outcome]) -> str | None:
     return None
 
 
-def summarise_curves(outcomes: Sequence[Outcome], settings: StudySettings) -> dict[str, Any] | None:
+def summarise_curves(groups: Mapping[Row, Mapping[int, Outcome]], settings: StudySettings) -> dict[str, Any] | None:
     """Compute area and breaking point of each seed's curve, and compare areas paired over the seeds.
 
     Args:
-        outcomes: of the study.
-        settings: which axis is compared.
+        groups: outcomes by labels and seed, in the order of the job file; those without any keep their place.
+        settings: which axis is compared, when a seed is dead.
 
     Returns:
         `axis`, `range`, `curves`, `comparisons`; `None` if nothing was evaluated along numbers. A seed counts where all
         points of the range are there.
     """
-    axis = find_curve_axis(outcomes)
+    axis = find_curve_axis([outcome for found in groups.values() for outcome in found.values()])
     if axis is None:
         return None
-    grid: list[Any] = sorted({item.labels[axis] for item in outcomes if axis in item.labels}, key=float)
-    groups: dict[Row, dict[int, dict[Any, Outcome]]] = {}
-    for item in outcomes:
-        labels = {name: value for name, value in item.labels.items() if name != axis}
-        groups.setdefault(tuple(labels.items()), {}).setdefault(item.seed, {})[item.labels.get(axis)] = item
-    curves = [_describe(dict(row), seeds, grid) for row, seeds in groups.items()]
-    return {
-        "axis": axis,
-        "range": [grid[0], grid[-1]],
-        "curves": curves,
-        "comparisons": _compare(curves, settings.compare),
-    }
+    grid: list[Any] = sorted({dict(row)[axis] for row in groups}, key=float)
+    lines: dict[Row, dict[int, dict[Any, Outcome]]] = {}
+    for row, found in groups.items():
+        line = lines.setdefault(tuple((name, label) for name, label in row if name != axis), {})
+        for seed, outcome in found.items():
+            line.setdefault(seed, {})[dict(row)[axis]] = outcome
+    curves = {row: _describe(dict(row), seeds, grid, settings.dead_below) for row, seeds in lines.items()}
+    comparisons = _compare(curves, settings.compare)
+    return {"axis": axis, "range": [grid[0], grid[-1]], "curves": [*curves.values()], "comparisons": comparisons}
 
 
-def _describe(labels: Labels, seeds: dict[int, dict[Any, Outcome]], grid: Sequence[float]) -> dict[str, Any]:
+def _describe(
+    labels: Labels, seeds: dict[int, dict[Any, Outcome]], grid: Sequence[float], dead_below: float
+) -> dict[str, Any]:
     whole = {seed: found for seed, found in sorted(seeds.items()) if all(x in found for x in grid)}
     lines = {seed: [{"x": x, "mean": found[x].accuracy} for x in grid] for seed, found in whole.items()}
     areas = {seed: measure_area(points) for seed, points in lines.items()}
@@ -92,34 +96,24 @@ def _describe(labels: Labels, seeds: dict[int, dict[Any, Outcome]], grid: Sequen
     chance = 1 / next(iter(whole.values()))[grid[0]].num_classes
     means = [{"x": x, "mean": statistics.fmean(found[x].accuracy for found in whole.values())} for x in grid]
     values = list(areas.values())
+    breaks = {seed: find_breaking_point(points, chance, dead_below=dead_below) for seed, points in lines.items()}
     return {
         **head,
         "chance": chance,
         "area": statistics.fmean(values),
         "area_interval": list(bootstrap_interval(values)) if len(values) > 1 else None,
-        "breaking_point": find_breaking_point(means, chance),
-        "breaking_points": {seed: find_breaking_point(points, chance) for seed, points in lines.items()},
+        "breaking_point": find_breaking_point(means, chance, dead_below=dead_below),
+        "breaking_points": breaks,
     }
 
 
-def _compare(curves: Sequence[dict[str, Any]], axis: str | None) -> list[dict[str, Any]]:
+def _compare(curves: Mapping[Row, dict[str, Any]], axis: str | None) -> list[dict[str, Any]]:
     """Compare the areas of each value of an axis with its first, all other labels equal."""
-    if axis is None:
-        return []
-    split: dict[Row, dict[Any, dict[str, Any]]] = {}
-    for curve in curves:
-        labels = dict(curve["labels"])
-        if axis in labels:
-            label = labels.pop(axis)
-            split.setdefault(tuple(labels.items()), {})[label] = curve
     found = []
-    for others, by_label in split.items():
+    for others, by_label in take_out(curves, axis).items() if axis else ():
         reference, *values = by_label
         for label in values:
-            against, own = by_label[reference]["areas"], by_label[label]["areas"]
-            seeds = sorted(against.keys() & own.keys())
-            item: dict[str, Any] = {"labels": dict(others), axis: label, "against": reference, "seeds": seeds}
-            found.append({**item, **asdict(compare_paired([own[seed] - against[seed] for seed in seeds]))})
-    for item, p in zip(found, correct_holm([item["p"] for item in found])):
-        item["holm_p"] = p
+            paired = pair(by_label[reference]["areas"], by_label[label]["areas"])
+            found.append({"labels": dict(others), str(axis): label, "against": reference, **paired})
+    add_holm(found)
     return found

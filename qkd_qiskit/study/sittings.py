@@ -1,9 +1,8 @@
-"""How long a study took: a line in `sittings.jsonl` for each phase of each call that worked on it."""
+"""How long a study took: an entry in `sittings.json` for each phase of each call that worked on it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -11,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qkd_qiskit.files import append_json_line
+from qkd_qiskit.files import read_json, write_json
 
-NAME = "sittings.jsonl"
+NAME = "sittings.json"
 
 
 class Sitting:
@@ -26,32 +25,32 @@ class Sitting:
     """
 
     def __init__(self, folder: Path, *, where: str, workers: int) -> None:
-        self._path = folder / NAME
-        self._facts = {"where": where, "workers": workers, "cores": os.cpu_count()}
+        self._folder, self._where, self._workers = folder, where, workers
 
     @contextlib.contextmanager
     def measure(self, what: str, pieces: int) -> Iterator[None]:
-        """Time a phase and write it down, however it ends.
+        """Time a phase. Its entry is there from the start: after a kill it stays `killed`, without seconds.
 
         Args:
             what: `teachers` or `cells`.
             pieces: that are to be done; nothing is written for none.
         """
-        began, clock, ended = datetime.now(UTC), time.perf_counter(), "interrupted"
+        if not pieces:
+            yield
+            return
+        facts = {"what": what, "pieces": pieces, "where": self._where, "workers": min(self._workers, pieces)}
+        entry = {"began": datetime.now(UTC).isoformat(timespec="seconds"), **facts, "cores": os.cpu_count()}
+        before, clock, ended = read_sittings(self._folder), time.perf_counter(), "interrupted"
+        write_json(self._folder / NAME, [*before, {**entry, "ended": "killed"}])
         try:
             yield
-            ended = "done"
+            ended = "finished"
         finally:
-            if pieces:
-                facts = {"what": what, "pieces": pieces, "seconds": time.perf_counter() - clock, "ended": ended}
-                append_json_line(self._path, {"began": began.isoformat(timespec="seconds"), **facts, **self._facts})
+            done = {**entry, "ended": ended, "seconds": time.perf_counter() - clock}
+            write_json(self._folder / NAME, [*before, done])
 
 
 def read_sittings(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of all sittings of a study, the oldest first; a line that was cut off by a kill is left out."""
+    """Return the entries of all sittings of a study, the oldest first."""
     path = Path(folder) / NAME
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            found.append(json.loads(line))
-    return found
+    return read_json(path) if path.exists() else []

@@ -125,10 +125,12 @@ def _comparison_table(statistics: dict[str, Any], key: str) -> str:
 
 
 def _name_the_equal(items: Sequence[dict[str, Any]], compare: str) -> str:
-    """Name what the seeds can't tell from the reference: a control that does as well is told by this line."""
-    undecided = [
-        item for item in items if (item["mean_interval"] or [1, 1])[0] <= 0 <= (item["mean_interval"] or [1])[-1]
-    ]
+    """Name what these seeds can't tell from the reference; that is no proof of being equal."""
+    undecided = []
+    for item in items:
+        interval = item["mean_interval"]
+        if interval is not None and interval[0] <= 0 <= interval[1]:
+            undecided.append(item)
     names = [
         ", ".join(str(value) for value in (*item["labels"].values(), item.get(compare)) if value is not None)
         for item in undecided

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from qkd_qiskit.config import StudySettings
+from qkd_qiskit.config import BackendSettings, StudySettings
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.files import digest_of
 from qkd_qiskit.study.comparing import summarise
+from qkd_qiskit.study.curves import find_breaking_point, find_curve_axis
 from qkd_qiskit.study.measuring import calibration_error, contraction_and_scatter, cross_entropy
 from qkd_qiskit.study.outcomes import Outcome, load_outcomes, read_outcome, write_outcome
 from qkd_qiskit.study.tables import format_csv, format_markdown
+from qkd_qiskit.study.units import EvaluationUnit
 
 NUMBERS = {
     "training": "t", "settings": {}, "backend": "aer", "noise_scale": 0.0, "shots": 0, "num_classes": 4, "loss": 0.5,
@@ -133,8 +136,30 @@ def test_a_curve_with_a_missing_point_is_not_shortened(tmp_path: Path) -> None:
     assert "| none | 3 | 51.33 |" in format_markdown(statistics)
 
 
-def test_without_numbers_or_with_shots_only_there_is_no_curve(outcomes: list[Outcome]) -> None:
+def test_a_reference_that_is_missing_is_not_replaced(tmp_path: Path) -> None:
+    settings = StudySettings(compare="teacher")
+    whole = summarise(write_curves(tmp_path), [], settings)
+    units = [
+        EvaluationUnit(cell["labels"], seed, "t", BackendSettings(name="aer", kind="aer"), None)
+        for cell in whole["cells"]
+        for seed in cell["seeds"]
+    ]
+    found = summarise([item for item in load_outcomes(tmp_path) if item.labels["teacher"] == "lenet"], units, settings)
+    for (item,) in (found["curves"]["comparisons"], [found["comparisons"][0]]):
+        assert (item["against"], item["n"], item["unpaired"]) == ("none", 0, [0, 1, 2, 3])
+
+
+def test_a_dead_curve_does_not_break() -> None:
+    points = [{"x": x, "mean": mean} for x, mean in ((0, 0.126), (1, 0.1254), (2, 0.125))]
+    assert find_breaking_point(points, 0.125) is None
+    assert find_breaking_point([{"x": 0, "mean": 0.9}, {"x": 2, "mean": 0.125}], 0.125) == pytest.approx(1.0)
+
+
+def test_without_numbers_there_is_no_curve_nor_along_shots(outcomes: list[Outcome], tmp_path: Path) -> None:
     assert summarise(outcomes, [], StudySettings(compare="teacher"))["curves"] is None
+    along = [replace(item, shots=item.labels["noise"]) for item in write_curves(tmp_path / "shots")]
+    assert find_curve_axis(along) is None
+    assert find_curve_axis(load_outcomes(tmp_path / "shots")) == "noise"
 
 
 def test_what_the_seeds_cannot_tell_apart_is_named(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from qkd_qiskit.runs import RunDirectory
 from qkd_qiskit.study import working
 from qkd_qiskit.study.outcomes import load_outcomes
 from qkd_qiskit.study.running import read_study, run_study
+from qkd_qiskit.study.sittings import read_sittings
 from qkd_qiskit.study.working import Done, Work, run_directory
 
 Answers = dict[str, dict[str, Any]]
@@ -175,6 +176,13 @@ def test_an_edited_outcome_stops_the_study_before_it_begins(finished: Path, tmp_
     edited.write_text(edited.read_text().replace('"seed": ', '"seed": 1'))
     with pytest.raises(RunError, match=rf"{edited.name} was edited"):
         run_study(str(tiny), folder, workers=1)
+
+
+def test_a_study_keeps_how_long_its_phases_took(finished: Path) -> None:
+    assert [(item["what"], item["ended"]) for item in read_sittings(finished)] == [
+        ("teachers", "finished"),
+        ("cells", "finished"),
+    ]
 
 
 def test_a_second_run_at_the_same_time_is_refused_at_once(tiny: Path) -> None:

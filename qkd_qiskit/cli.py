@@ -16,6 +16,7 @@ from qkd_qiskit.cli_export import export
 from qkd_qiskit.cli_jobs import doctor, jobs
 from qkd_qiskit.cli_run import run_command
 from qkd_qiskit.cli_shared import open_followers, shared_options, show_training, track_option
+from qkd_qiskit.cli_snapshot import snapshot
 from qkd_qiskit.exceptions import InterruptedRunError, QkdError
 from qkd_qiskit.redaction import hide_secrets, redact
 from qkd_qiskit.stopping import Stop, stop_on_signals
@@ -26,7 +27,7 @@ Exit codes:
   0    fine
   1    something else went wrong
   2    wrong usage, setting or job file
-  3    images or a teacher's file are missing or damaged
+  3    images, a teacher's file or a snapshot are missing or damaged
   4    a backend, account or job is unknown, unreachable or failed
   5    a run directory or checkpoint is missing, damaged, in use or can't be written
   6    undecided: nobody knows whether a paid job exists, so nothing was submitted; ask again later
@@ -261,13 +262,16 @@ def backends(everything: bool, quiet: bool, as_json: bool) -> None:
 
     rows = [[name, profile.kind, profile.description, str(files[name])] for name, profile in profiles.items()]
     show_table(["backend", "kind", "what", "file"], rows)
-    click.echo("\nlooked up in this order: a path to a .toml file; ./backends/NAME.toml; the shipped ones above; then")
     click.echo(
-        "fake_* (any fake device of the Runtime package, list them with --all) and ibm_* (your account's devices)"
+        "\nlooked up in this order: a path to a .toml file or a snapshot; ./backends/NAME.toml; the shipped ones"
+    )
+    click.echo(
+        "above; then fake_* (any fake device of the Runtime package, list them with --all) and ibm_* (your account's "
+        "devices)"
     )
     if fakes:
         click.echo("\n" + "  ".join(fakes))
 
 
-for _command in (run_command, evaluate, estimate, export, jobs, doctor):
+for _command in (run_command, evaluate, estimate, export, snapshot, jobs, doctor):
     main.add_command(_command)

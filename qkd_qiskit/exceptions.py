@@ -17,7 +17,7 @@ class ConfigurationError(QkdError, ValueError):
 
 
 class DataError(QkdError):
-    """A data set or teacher file that is missing, damaged or lacks what was asked of it (exit code 3)."""
+    """A data set, teacher file or snapshot that is missing, damaged or lacks what was asked of it (exit code 3)."""
 
     exit_code = 3
 

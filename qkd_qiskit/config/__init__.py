@@ -1,6 +1,6 @@
 """Settings: TOML and options to frozen, validated values; for an unknown key the nearest known one is named."""
 
-from qkd_qiskit.config.backend import UNESSENTIAL, BackendSettings, MitigationSettings, NoiseSettings
+from qkd_qiskit.config.backend import UNESSENTIAL, BackendSettings, MitigationSettings, NoiseSettings, is_snapshot
 from qkd_qiskit.config.job import (
     AxisSettings,
     AxisValue,
@@ -49,6 +49,7 @@ __all__ = [
     "StudySettings",
     "TeacherSettings",
     "TrainingSettings",
+    "is_snapshot",
     "merge",
     "parse_assignments",
     "validate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -76,6 +77,11 @@ UNESSENTIAL = {
 """Settings of a backend that do not change an evaluation's answer."""
 
 
+def is_snapshot(name: object) -> bool:
+    """Return whether a fake device's name is the path of a snapshot that `qkd-qiskit snapshot` took."""
+    return isinstance(name, str) and name.endswith(".json")
+
+
 class BackendSettings(Section):
     """A place where a circuit can run: one `backends/*.toml`.
 
@@ -83,8 +89,9 @@ class BackendSettings(Section):
         name: what the user types after `--backend`.
         kind: `aer` (simulator), `fake` (a device's stored snapshot, simulated) or `ibm` (the account's device).
         description: one line for `qkd-qiskit backends`.
-        device: the device whose circuit and calibration are used (`fake_brisbane`, `ibm_brisbane`); none if empty.
-        noise: for `aer`, a fake device's name or a table of numbers; no noise if empty.
+        device: the device whose circuit and calibration are used (`fake_brisbane`, `ibm_brisbane`, or for `fake` a
+            snapshot's path, `snapshots/....json`); none if empty.
+        noise: for `aer`, a fake device's name, a snapshot's path or a table of numbers; no noise if empty.
         noise_scale: multiplies error rates and angles, divides T1 and T2.
         noise_parts: for a device's noise, the parts that are kept: `gates`, `relaxation`, `readout`.
         shots: measurements a sample; 0 is exact (simulators only).
@@ -128,6 +135,12 @@ class BackendSettings(Section):
     transpile_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
 
     @model_validator(mode="after")
+    def _check_snapshot(self) -> BackendSettings:
+        if self.kind == "ibm" and is_snapshot(self.device):
+            raise ValueError(f'the snapshot {self.device} is simulated; give kind = "fake", or an ibm_* device')
+        return self
+
+    @model_validator(mode="after")
     def _check_noise(self) -> BackendSettings:
         if self.kind == "ibm" and self.recalibrate:
             raise ValueError(
@@ -146,6 +159,18 @@ class BackendSettings(Section):
         return self
 
     @property
+    def source(self) -> str:
+        """The device, fake device or snapshot whose circuit and calibration are used; empty if there is none."""
+        if self.kind != "aer":
+            return self.device
+        return self.noise if isinstance(self.noise, str) else ""
+
+    @property
     def essence(self) -> dict[str, Any]:
-        """What changes an evaluation's answer and differs from its default, as plain data: see `Settings.identity`."""
-        return self.model_dump(mode="json", exclude=UNESSENTIAL, exclude_defaults=True)
+        """What changes an evaluation's answer and differs from its default, as plain data: see `Settings.identity`.
+
+        Of a snapshot the file's name counts, which holds its digest, and not where it lies.
+        """
+        content = self.model_dump(mode="json", exclude=UNESSENTIAL, exclude_defaults=True)
+        files = {key: Path(content[key]).name for key in ("device", "noise") if is_snapshot(content.get(key))}
+        return {**content, **files}

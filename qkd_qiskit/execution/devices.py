@@ -10,7 +10,7 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 from qiskit_aer.noise import NoiseModel
 
-from qkd_qiskit.config import BackendSettings, NoiseSettings
+from qkd_qiskit.config import BackendSettings, NoiseSettings, is_snapshot
 from qkd_qiskit.execution.compilation import CompiledCircuit, compile_circuit, recompile_on_layout
 from qkd_qiskit.execution.fakes import open_fake
 from qkd_qiskit.execution.noise import GENERIC_BASIS, NoiseNumbers, device_noise, numbers_noise
@@ -140,7 +140,7 @@ def _family(device: str) -> str:
 
 
 def open_simulator(settings: BackendSettings, num_qubits: int) -> Place:
-    """Open a simulator: `aer` without noise, with a device's noise or with numbers; or a fake device.
+    """Open a simulator: `aer` without noise, with a device's noise or with numbers; or a fake device or snapshot.
 
     Args:
         settings: of kind `aer` or `fake`.
@@ -148,12 +148,13 @@ def open_simulator(settings: BackendSettings, num_qubits: int) -> Place:
 
     Raises:
         ConfigurationError: there is no such fake device.
+        DataError: the snapshot is missing, damaged, edited or renamed.
     """
     if isinstance(settings.noise, NoiseSettings):
         generic = Target.from_configuration(basis_gates=list(GENERIC_BASIS), num_qubits=num_qubits)
         return Place(settings, "generic", generic)
-    device = settings.device if settings.kind == "fake" else settings.noise
-    if not device:
+    if not settings.source:
         return Place(settings, "", None)
-    backend = open_fake(device)
+    backend = open_fake(settings.source)
+    device = backend.name if is_snapshot(settings.source) else settings.source
     return Place(settings, device, backend.target, backend)

@@ -54,7 +54,7 @@ def evaluate(
     Args:
         placed: the student.
         images: test images; see `select_samples` to take fewer.
-        backend: a name or settings: `aer`, `aer_noisy`, any `fake_*`, any `ibm_*` of your account.
+        backend: a name or settings: `aer`, `aer_noisy`, any `fake_*`, a snapshot's path, any `ibm_*` of your account.
         shots: measurements a sample; the backend's own number if `None`.
         seed: decides simulated counts.
         listener: follows along.

@@ -100,7 +100,7 @@ def build_student(
 
     Args:
         dataset: gives image shape and classes; its training images fit a reduction that needs it (`pca`).
-        backend: a simulator's name or settings: `aer`, `aer_noisy`, any `fake_*`.
+        backend: a simulator's name or settings: `aer`, `aer_noisy`, any `fake_*`, a snapshot's path.
         engine: `exact` or `aer`: what evaluates circuit and gradient in training.
         device: torch device of student and exact engine.
         seed: decides the initial weights.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -132,7 +133,7 @@ def compile_blueprint(blueprint: StudentBlueprint, place: Place) -> tuple[Studen
         BackendError: the circuit doesn't fit the device.
     """
     chosen = place.settings
-    asked = (place.device, chosen.layouts, chosen.optimization_level, chosen.transpile_seed)
+    asked = (place.device, Path(chosen.source).name, chosen.layouts, chosen.optimization_level, chosen.transpile_seed)
 
     def compile_anew() -> tuple[StudentCircuit, CompiledCircuit]:
         logical = blueprint.build_circuit()

@@ -197,9 +197,9 @@ def test_a_cell_that_fails_costs_itself_only(tiny: Path) -> None:
     burst = 'teacher = {name = "lenet"}, training = {learning_rate = 1e38}'
     tiny.write_text(tiny.read_text().replace('teacher = {name = "lenet"}', burst))
     answer = CliRunner().invoke(main, ["run", str(tiny), "--out", "study", "--workers", "1", "--json", "--seeds", "0"])
-    assert answer.exit_code == 1
+    assert answer.exit_code == 2
     assert (
-        "1 cells failed; the others are kept\nteacher lenet, seed 0: the loss became"
+        "1 cells failed; the others are kept\nteacher lenet, seed 0: inputs holds NaN or infinity"
         in json.loads(answer.stdout)["error"]
     )
     assert {outcome.labels["teacher"] for outcome in load_outcomes(Path("study"))} == {"none"}

@@ -12,10 +12,9 @@ from typing import Any
 
 import click
 
-from qkd_qiskit.config import StudySettings
+from qkd_qiskit.config import JobSettings, StudySettings
 from qkd_qiskit.console import describe_seconds
 from qkd_qiskit.files import read_json, write_atomically
-from qkd_qiskit.pipeline.jobs import read_job
 from qkd_qiskit.study.comparing import summarise
 from qkd_qiskit.study.grid import expand
 from qkd_qiskit.study.outcomes import Outcome, load_outcomes
@@ -37,7 +36,8 @@ def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | 
     outcomes = [item for item in load_outcomes(study) if item.key in set(record["units"])]
     if not outcomes:
         raise click.ClickException(f"{study} has no outcomes yet; run the study first")
-    units = [unit for cell in expand(read_job(record["name"])[0], record["name"]) for unit in cell.evaluations]
+    cells = expand(JobSettings.model_validate(record["job"]), record["name"])
+    units = [unit for cell in cells for unit in cell.evaluations]
     statistics = summarise(outcomes, units, StudySettings(**record["study"]))
     name = record["name"]
     restricted = [*(f" --only '{item}'" for item in only), *([f" --seeds {seeds}"] if seeds else [])]

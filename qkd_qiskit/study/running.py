@@ -194,7 +194,7 @@ def _run_missing(study: Study, workers: int | None, cluster: str | None, listene
             check_workers(client, study.folder)
             count = len(client.scheduler_info()["workers"])
             run = lambda works: spread_over(client, works)  # noqa: E731
-        sitting = Sitting(study.folder, where=cluster or f"{count} processes", workers=count)
+        sitting = Sitting(study.folder, where=cluster or f"{count} process{'es' * (count > 1)}", workers=count)
         teachers = [Work("teacher", study.folder, cell) for cell in _different_teachers(study.folder, cells)]
         with sitting.measure("teachers", len(teachers)):
             failed = _follow(run, teachers, "teachers", count, listener)

@@ -1,0 +1,58 @@
+"""A page of results holds what its study holds, and how it was made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qkd_qiskit.study.running import run_study
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "publish.py"
+JOB = """
+description = "two digits, two sizes"
+[train]
+backend = "aer"
+data = {dataset = "digits", classes = "0-1", train_per_class = 20, validation_per_class = 10, split_seed = 0}
+teacher = {name = "none"}
+training = {epochs = 2}
+[study]
+seeds = 2
+compare = "qubits"
+[[axes]]
+name = "qubits"
+values = [{label = 2, student = {qubits = 2}}, {label = 3, student = {qubits = 3}}]
+"""
+
+
+def publish(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_page_has_the_study_s_table_command_versions_and_time() -> None:
+    Path("little.toml").write_text(JOB)
+    result = run_study("little.toml", Path("study"), workers=1)
+    answer = publish("study", "--title", "Two sizes", "--out", "pages")
+    assert answer.returncode == 0, answer.stderr
+    page = Path("pages/little.md").read_text()
+    assert page.startswith("# Two sizes\n\n    QKD_DATA_DIR=/path/to/data qkd-qiskit run little\n")
+    assert "4 of 4 evaluations of 4 trainings; cells" in page
+    assert "with 1 process on" in page
+    assert page.rstrip().endswith(Path("study/table.md").read_text().rstrip())
+    assert Path("pages/little.csv").read_text() == Path("study/table.csv").read_text()
+    assert json.loads(Path("study/study.json").read_text())["name"] == "little"
+    assert result["units_done"] == 4
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_study_without_outcomes_has_no_page() -> None:
+    Path("study").mkdir()
+    Path("study/study.json").write_text(json.dumps({"name": "little", "description": "", "units": []}))
+    answer = publish("study", "--out", "pages")
+    assert answer.returncode == 1
+    assert "study has no outcomes yet; run the study first" in answer.stderr
+    assert not Path("pages").exists()

@@ -266,6 +266,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "robust": {
         "student": {"head": "normalised", "layers": 1},
         "training": {"noise_scales": [0.5, 1.0, 2.0], "injection": 0.05},
+        "distillation": {"temperature": 1.0, "alpha": 0.5},
     },
 }
 """Named sets of settings.
@@ -274,6 +275,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 training as coded, flaws included, on 150 training images a class; what stays ours is seeds, exact values in place of
 shots, and an epoch chosen on validation images. `corrected`: the same CNN and circuit with our defaults, on as many.
 `robust`: against noise, on a noisy backend: one layer, for a shorter circuit; post-measurement normalisation and noise
-injection (arXiv 2110.11331), with the noise's scale drawn anew at each step. Chosen on validation images of MNIST;
-`jobs/robust.toml` is the study.
+injection (arXiv 2110.11331), with the noise's scale drawn anew at each step; labels and teacher half and half, not
+softened. Chosen on validation images of MNIST; `jobs/robust.toml` is the study.
 """

@@ -100,7 +100,7 @@ def _write_curves(curves: dict[str, Any] | None, compare: str | None) -> list[st
 def _curve_texts(curve: dict[str, Any]) -> list[str]:
     interval, points = curve["area_interval"], curve["breaking_points"].values()
     reached = sorted(point for point in points if point is not None)
-    by_seed = f"{reached[0]:.2f} to {reached[-1]:.2f}" if reached else "-"
+    by_seed = " to ".join(dict.fromkeys(f"{point:.2f}" for point in (reached[0], reached[-1]))) if reached else "-"
     never = len(points) - len(reached)
     return [
         str(curve["n"]),

@@ -128,7 +128,7 @@ def _finish(axes: Axes, look: Look, lines: Sequence[Line], limits: tuple[float, 
     chances = {line.chance for line in lines if line.chance is not None} if look.percent else set()
     for chance in chances:
         axes.axhline(chance, color=GRID, lw=1.2, ls=(0, (4, 3)), zorder=1)
-        axes.annotate("chance", (0.55, chance), (0, 3), ("axes fraction", "data"), "offset points", ha="left",
+        axes.annotate("chance", (0.99, chance), (0, 3), ("axes fraction", "data"), "offset points", ha="right",
                       fontsize=8, color=FAINT)  # fmt: skip
     axes.set(xlabel=look.x, ylabel=look.y)
     if any(line.label for line in lines):

@@ -179,7 +179,8 @@ def format_csv(statistics: dict[str, Any]) -> str:
     ends = [f"{name} {end}" for name in intervals for end in ("from", "to")]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*names, *numbers, *ends, "missing", "by_seed"])
+    columns = [f"{name} (measured)" if name in names else name for name in numbers]  # an axis may be called loss, too
+    writer.writerow([*names, *columns, *ends, "missing", "by_seed"])
     for cell in statistics["cells"]:
         by_seed = " ".join(f"{seed}:{correct}/{samples}" for seed, correct, samples in cell.get("by_seed", []))
         values = ["" if cell.get(name) is None else cell[name] for name in numbers]

@@ -95,6 +95,13 @@ def test_every_measure_has_an_interval_over_seeds_and_one_seed_has_none(outcomes
     assert (one["mean_interval"], one["scatter_interval"]) == (None, None)
 
 
+def test_no_two_columns_have_one_name(tmp_path: Path) -> None:
+    write(tmp_path, 0, 80, loss="kd")
+    head = format_csv(summarise(load_outcomes(tmp_path), [], StudySettings())).splitlines()[0].split(",")
+    assert len(set(head)) == len(head)
+    assert (head[0], "loss (measured)" in head) == ("loss", True)
+
+
 def write_curves(folder: Path) -> list[Outcome]:
     """Two students, four seeds: straight lines from 90 % down, the distilled one 4 points higher at noise 4."""
     for seed in range(4):

@@ -63,8 +63,8 @@ class PlainListener(Listener):
         self.progress(f"epoch {facts['epoch']}, loss {facts['loss']:.4f}, step", facts["step"], facts["steps"])
 
     def progress(self, task: str, done: int, total: int, detail: str = "") -> None:
-        """Print a line now and then."""
-        if time.monotonic() - self._printed > PLAIN_SECONDS:
+        """Print a line now and then, and one at the end."""
+        if time.monotonic() - self._printed > PLAIN_SECONDS or done == total > 1:
             self._printed = time.monotonic()
             self.say(f"{task} {done}/{total}{'  ' if detail else ''}{detail}")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from qkd_qiskit.config import Settings
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.files import digest_of_file, read_json
+from qkd_qiskit.report.wording import flatten
 from qkd_qiskit.runs import CHART, RunDirectory
 
 ARRAYS = (
@@ -37,6 +39,7 @@ class StoredEvaluation:
         arrays: by the names in `ARRAYS`: expectation values `(N, O)`, logits `(N, S)`, labels `(N,)`.
         of_best: whether it is of the best checkpoint as it is now; a resumed training may have found a better one.
         chart: `device_chart.json`: errors of the whole device; `None` where there is none.
+        place: the backend's name, with what tells it from others of that name; see `name_places`.
     """
 
     name: str
@@ -46,6 +49,7 @@ class StoredEvaluation:
     arrays: dict[str, np.ndarray]
     of_best: bool
     chart: dict[str, Any] | None = None
+    place: str = ""
 
     @property
     def is_ideal(self) -> bool:
@@ -111,10 +115,32 @@ def read_run(run: RunDirectory) -> StoredRun:
         epochs=run.read_metrics(),
         result=_read_object(run.result),
         circuit_facts=_read_object(run.circuits.with_suffix(".json")),
-        evaluations=tuple(finished),
+        evaluations=tuple(replace(item, place=place) for item, place in zip(finished, name_places(finished))),
         unfinished=tuple(folder.name for folder in folders if _is_unfinished(folder)),
         chart=_read_chart(run.path),
     )
+
+
+def name_places(evaluations: Sequence[StoredEvaluation]) -> list[str]:
+    """Name where each was evaluated: the backend, and the settings in which others of that name differ from it.
+
+    Shots and noise scale are left out: they have columns of their own.
+    """
+    settings = [_flat_backend(item) for item in evaluations]
+    places = []
+    for item, own in zip(evaluations, settings):
+        name = str(item.result["backend"])
+        others = [other for twin, other in zip(evaluations, settings) if str(twin.result["backend"]) == name]
+        keys = dict.fromkeys(key for other in others for key in other)
+        told = [f"{key} {own.get(key, 'as usual')}" for key in keys if len({other.get(key) for other in others}) > 1]
+        places.append(f"{name} ({', '.join(told)})" if told else name)
+    return places
+
+
+def _flat_backend(evaluation: StoredEvaluation) -> dict[str, str]:
+    backend = evaluation.identity.get("backend", {})
+    rest = {key: value for key, value in backend.items() if key not in ("name", "kind", "shots", "noise_scale")}
+    return {row[0]: str(row[1]) for row in flatten(rest)}
 
 
 def _is_unfinished(folder: Path) -> bool:

@@ -56,13 +56,17 @@ def _refuse_twice(runs: Sequence[StoredRun]) -> None:
 
 
 def _collect_study(folder: Path) -> dict[str, Any]:
-    records = list_outcomes(load_outcomes(folder), folder)
+    known, outcomes = _read_study(folder).get("units"), load_outcomes(folder)
+    own = [item for item in outcomes if known is None or item.key in set(known)]
+    records = list_outcomes(own, folder)
     if not records:
         raise RunError(f"{folder} has no outcome yet (units/ is empty); `qkd-qiskit run` on its job file makes them")
     facts = _read_study(folder)
     order = {**facts.get("axes", {}), **facts.get("conditions", {})}
     records.sort(key=lambda item: ([_place(order.get(name, ()), item.labels.get(name)) for name in order], item.seed))
-    return _collect(folder.resolve().name, records, (facts.get("study") or {}).get("compare"))
+    compared = (facts.get("study") or {}).get("compare")
+    numbers = _collect(folder.resolve().name, records, compared)
+    return {**numbers, "description": facts.get("description", ""), "left_out": len(outcomes) - len(own)}
 
 
 def _place(values: Sequence[Any], value: Any) -> int:
@@ -164,8 +168,9 @@ def describe_study(numbers: dict[str, Any]) -> str:
         if len(values) > 1
     )
     seeds = numbers.get("training_seeds", numbers["seeds"])
+    about = f"{numbers['description']}. " if numbers.get("description") else ""
     return (
-        f"{_count(numbers['trainings'], 'training')}, {_count(numbers['evaluations'], 'evaluation')}, "
+        f"{about}{_count(numbers['trainings'], 'training')}, {_count(numbers['evaluations'], 'evaluation')}, "
         f"{_count(len(seeds), 'seed')}. Varied: {varied or 'nothing but the seed'}."
     )
 
@@ -204,6 +209,17 @@ def notes(numbers: dict[str, Any]) -> list[str]:
             "look like a difference."
         )
     for part in comparisons(numbers):
+        if part.get("left_out"):
+            said.append(
+                f"{part['name']}: {_count(part['left_out'], 'evaluation')} of other settings lie in its folder (the "
+                "job file changed) and are left out."
+            )
+        if 1 < len(part["seeds"]) < 6 and part["paired"]:
+            most = 100 - 200 / 2 ** len(part["seeds"])
+            said.append(
+                f"{part['name']}: an interval of a paired difference over {len(part['seeds'])} seeds lies between two "
+                f"of their differences and covers {most:.0f} % at most, whatever its name says."
+            )
         if len(part["seeds"]) == 1:
             said.append(f"{part['name']}: one seed ({part['seeds'][0]}), so no intervals.")
     for name in (numbers["runs"] or {}).get("not_evaluated", ()):

@@ -211,7 +211,11 @@ def _read_seeds(text: str, known: set[int]) -> set[int]:
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise ConfigurationError(f"--seeds {text!r}: can't read {part.strip()!r}; write 0-3 or 0,4")
-        chosen |= {seed for seed in known if int(first) <= seed <= int(last or first)}
-    if not chosen:
-        raise ConfigurationError(f"--seeds {text}: the study has {', '.join(map(str, sorted(known)))}")
+        found = known & set(range(int(first), int(last or first) + 1))
+        if not found or int(last or first) > max(known):
+            raise ConfigurationError(
+                f"--seeds {text}: {part.strip()} is more than there is; the study has "
+                f"{', '.join(map(str, sorted(known)))}"
+            )
+        chosen |= found
     return chosen

@@ -145,7 +145,7 @@ def run_study(
     try:
         with directory.lock():
             _record(study)
-            load_outcomes(study.folder)  # an edited outcome is refused before hours of work, not after
+            _count_others(study, listener)  # an edited outcome is refused before hours of work, not after
             failed = _run_missing(study, workers, cluster, listener)
             _evaluate_paid(study, {done.work.cell.key for done in failed}, spending or Spending(), listener)
             return _conclude(study, failed, time.perf_counter() - began, listener)
@@ -157,6 +157,17 @@ def run_study(
         ) from None
     finally:
         directory.discard_if_empty()
+
+
+def _count_others(study: Study, listener: Listener) -> None:
+    """Read all outcomes, and say how many are of other settings: they stay, and are in no table."""
+    known = {unit.key for cell in study.cells for unit in cell.evaluations}
+    others = sum(outcome.key not in known for outcome in load_outcomes(study.folder))
+    if others:
+        listener.say(
+            f"{others} evaluations in {study.folder} are of other settings, before the job file or --set changed: they "
+            "are kept, and left out of the tables; --out gives the new ones a folder of their own"
+        )
 
 
 def _record(study: Study) -> None:

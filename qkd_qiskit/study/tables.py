@@ -131,13 +131,17 @@ def _name_the_equal(items: Sequence[dict[str, Any]], compare: str) -> str:
         interval = item["mean_interval"]
         if interval is not None and interval[0] <= 0 <= interval[1]:
             undecided.append(item)
-    names = [
-        ", ".join(str(value) for value in (*item["labels"].values(), item.get(compare)) if value is not None)
-        for item in undecided
-    ]
+    names = []
+    for item in undecided:
+        labels = {**item["labels"], **({compare: item[compare]} if compare in item else {})}
+        names.append(", ".join(f"{name} {label}" if _is_number(label) else label for name, label in labels.items()))
     if not names:
         return ""
     return f"Not told apart (the interval of the mean covers 0), {len(names)} of {len(items)}: {'; '.join(names)}."
+
+
+def _is_number(label: Any) -> bool:
+    return isinstance(label, int | float)
 
 
 def _footnote(items: Sequence[dict[str, Any]]) -> str:

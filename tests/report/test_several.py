@@ -16,6 +16,7 @@ from qkd_qiskit.report import write_comparison
 from qkd_qiskit.report.figures.lines import Line, Look, find_limits
 from qkd_qiskit.report.numbers.device import collect_device, place_qubits
 from qkd_qiskit.report.numbers.intervals import describe_mean
+from qkd_qiskit.report.reading import StoredEvaluation, name_places
 from qkd_qiskit.study.curves import find_breaking_point, measure_area
 from tests.report.study_files import SAMPLES, SCALES, write_study, write_unit
 
@@ -229,3 +230,72 @@ def test_the_map_marks_what_the_circuit_uses():
     assert [item["logical"] for item in found["qubits"]] == [None, 1, 0, None]
     assert [item["used"] for item in found["couplings"]] == [False, True, False]
     assert collect_device(None, {"physical_qubits": [0]}) is None
+
+
+def test_outcomes_of_other_settings_are_left_out_and_counted(tmp_path):
+    folder = tmp_path / "s"
+    write_study(folder, axes={"loss": ("none", "kd")}, seeds=range(6), scales=(0.0, 1.0), epochs=0)
+    keys = sorted(path.stem for path in (folder / "units").glob("*.json"))
+    content = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps({**content, "units": keys, "description": "two losses"}))
+    before = json.loads(write_comparison([folder]).with_suffix(".json").read_text())["studies"][0]
+    stray = write_unit(folder, {"loss": "kd", "noise": 1.0, "more": 1}, 0, "t", 1, 1.0, 0)
+    renamed = json.loads(stray.read_text())
+    assert renamed["counts"]["correct"] == 1
+    page = write_comparison([folder])
+    after = json.loads(page.with_suffix(".json").read_text())["studies"][0]
+    assert (before["left_out"], after["left_out"]) == (0, 1)
+    assert after["groups"] == before["groups"]
+    assert "1 evaluation of other settings lie in its folder" in page.read_text()
+    assert "two losses." in page.read_text()
+
+
+def test_a_compared_condition_is_paired_whatever_noise_and_shots_it_brings(tmp_path):
+    folder = tmp_path / "s"
+    write_study(folder, axes={"layers": (1,)}, seeds=(), scales=(0.0,), epochs=0, compare="device")
+    for seed in range(6):
+        for device, scale, shots, correct in (
+            ("exact", 0.0, 0, 7000),
+            ("noisy", 2.0, 0, 6000),
+            ("counted", 1.0, 256, 6400),
+        ):
+            write_unit(folder, {"layers": 1, "device": device}, seed, f"t{seed}", correct + seed, scale, shots)
+    numbers = json.loads(write_comparison([folder]).with_suffix(".json").read_text())["studies"][0]
+    rows = {row["compared"]: row for row in numbers["paired"]["rows"]}
+    reference = numbers["paired"]["reference"]
+    assert all(row["seeds"] == 6 for row in rows.values())
+    share = {"exact": 7000, "noisy": 6000, "counted": 6400}
+    for name, row in rows.items():
+        assert row["mean"] == pytest.approx((share[name] - share[reference]) / SAMPLES)
+
+
+def test_an_axis_that_is_not_about_teaching_is_not_compared_by_guess(tmp_path):
+    folder = tmp_path / "s"
+    write_study(folder, axes={"device": ("none", "today")}, seeds=(0, 1), scales=(0.0, 1.0), epochs=0, compare=None)
+    assert json.loads(write_comparison([folder]).with_suffix(".json").read_text())["studies"][0]["paired"] is None
+
+
+def test_few_seeds_are_warned_of(tmp_path):
+    folder = tmp_path / "s"
+    write_study(folder, axes={"loss": ("none", "kd")}, seeds=(0, 1), scales=(0.0, 1.0), epochs=0)
+    assert "over 2 seeds lies between two of their differences and covers 50 % at most" in write_comparison(
+        [folder]
+    ).read_text().replace("\n", " ")
+
+
+def test_evaluations_on_one_backend_are_told_apart_by_what_differs():
+    def stored(name: str, **backend: object) -> StoredEvaluation:
+        return StoredEvaluation("x", {"backend": name}, {"backend": {"name": name, **backend}}, {}, {}, True)
+
+    places = name_places(
+        [
+            stored("aer_noisy", noise="fake_torino", shots=0),
+            stored("aer_noisy", noise={"readout": 0.1}, noise_scale=2.0),
+            stored("aer_noisy", noise="fake_torino", noise_parts=["readout"]),
+            stored("aer", shots=100),
+            stored("aer", shots=200),
+        ]
+    )
+    assert len(set(places[:3])) == 3
+    assert places[0] == "aer_noisy (noise fake_torino, noise.readout as usual, noise_parts as usual)"
+    assert places[3:] == ["aer", "aer"]

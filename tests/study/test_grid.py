@@ -148,6 +148,7 @@ def test_a_part_of_a_study_can_be_chosen() -> None:
         (["teacher=lene"], None, "did you mean 'lenet'"),
         (["teacher"], None, "write 'axis=label'"),
         ([], "7", "the study has 0, 1"),
+        ([], "0-4", "0-4 is more than there is; the study has 0, 1"),
         ([], "1-x", "can't read '1-x'"),
     ],
 )

@@ -77,7 +77,7 @@ def _row(kind: str, name: str, correct: int, samples: int, **more: Any) -> dict[
 
 def describe_backend(evaluation: StoredEvaluation) -> str:
     """Name a backend, with its noise scale and resilience level where they are not the usual ones."""
-    backend, name = evaluation.identity["backend"], str(evaluation.result["backend"])
+    backend, name = evaluation.identity["backend"], evaluation.place or str(evaluation.result["backend"])
     scale, level = backend.get("noise_scale", 1.0), backend.get("resilience_level", 0)
     return name + (f", noise x {scale:g}" if scale != 1.0 else "") + (f", resilience level {level}" if level else "")
 

@@ -91,8 +91,8 @@ def choose_compared(records: Sequence[Record], compare: str | None) -> tuple[str
     axes = find_axes(records)
     if compare in axes and len(axes[compare]) > 1:
         return compare, _plain_label(axes[compare]) or axes[compare][0]
-    for name in sorted(axes, key=lambda name: COMPARED.index(name) if name in COMPARED else len(COMPARED)):
-        plain = _plain_label(axes[name])
+    for name in COMPARED:
+        plain = _plain_label(axes.get(name, ()))
         if plain is not None and len(axes[name]) > 1:
             return name, plain
     return None, None
@@ -150,6 +150,8 @@ def collect_paired(
     if axis is None:
         return None
     left_out = {axis, *find_followers(records, axis)}
+    if is_condition(records, axis):  # then noise and shots may be what its values change
+        left_out |= {"noise_scale", "shots"}
     partner = {_pair_key(item, left_out): item for item in records if item.labels.get(axis) == reference}
     others = [item for item in records if item.labels.get(axis) != reference]
 
@@ -184,7 +186,16 @@ def describe_paired(differences: Sequence[float]) -> dict[str, Any]:
 
 def _pair_key(item: Record, left_out: set[str]) -> tuple[Any, ...]:
     rest = tuple((name, value) for name, value in item.labels.items() if name not in left_out)
-    return (*rest, item.seed, item.noise_scale, item.shots)
+    own = tuple(getattr(item, name) for name in ("noise_scale", "shots") if name not in left_out)
+    return (*rest, item.seed, *own)
+
+
+def is_condition(records: Iterable[Record], axis: str) -> bool:
+    """Return whether an axis is one of evaluation: a training has several of its labels."""
+    labels: dict[str, set[Any]] = {}
+    for item in records:
+        labels.setdefault(item.training, set()).add(item.labels.get(axis))
+    return any(len(found) > 1 for found in labels.values())
 
 
 def find_followers(records: Sequence[Record], axis: str) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qkd_qiskit.report.numbers.expectations import fit_through_origin
 from qkd_qiskit.report.numbers.reliability import measure_reliability
-from qkd_qiskit.report.reading import StoredEvaluation, StoredRun
+from qkd_qiskit.report.reading import StoredEvaluation, StoredRun, name_places
 from qkd_qiskit.report.wording import flatten
 
 LABELS = {
@@ -95,12 +95,13 @@ def list_outcomes(outcomes: Iterable[Any], folder: Path) -> list[Record]:
 def list_evaluations(runs: Sequence[StoredRun]) -> list[Record]:
     """Turn the evaluations of runs into records, labelled by the settings in which the runs differ."""
     names = name_runs(runs)
+    places = iter(name_places([item for run in runs for item in run.evaluations]))
     records = []
     for run in runs:
         for place, item in enumerate(run.evaluations):
             if place == 0 and not item.is_ideal:
                 records.append(_noiseless(run, names[run.name], item))
-            records.append(_evaluated(run, names[run.name], item))
+            records.append(_evaluated(run, names[run.name], item, next(places)))
     return records
 
 
@@ -122,14 +123,14 @@ def _settings(run: StoredRun) -> dict[str, str]:
     return {key: value for key, value in flat.items() if key not in ("seed", "data.split_seed")}
 
 
-def _evaluated(run: StoredRun, labels: dict[str, Any], item: StoredEvaluation) -> Record:
+def _evaluated(run: StoredRun, labels: dict[str, Any], item: StoredEvaluation, place: str) -> Record:
     arrays = item.arrays
     charged, estimated = item.result.get("qpu_seconds_charged"), item.result.get("qpu_seconds_estimated")
     return Record(
-        labels={**labels, "backend": item.result["backend"]},
+        labels={**labels, "backend": place},
         seed=run.settings.seed,
         training=run.name,
-        backend=item.result["backend"],
+        backend=place,
         noise_scale=item.noise_scale,
         shots=item.result["shots"],
         correct=item.result["counts"]["correct"],

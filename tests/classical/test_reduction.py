@@ -1,4 +1,4 @@
-"""Reductions against loops over pixels, and principal components against two other roads to them."""
+"""Reductions against loops over pixels and NumPy, and principal components against two other roads to them."""
 
 import numpy as np
 import pytest
@@ -52,12 +52,23 @@ def test_pca_takes_the_gray_image_and_has_one_sign() -> None:
     torch.testing.assert_close(reductions[0].mean, torch.tensor(GRAY.mean(0).ravel()))
 
 
-def test_pca_without_a_fit_is_not_a_number() -> None:
-    assert torch.isnan(build_reduction("pca", (3, 12, 20), 4)(COLOUR)).all()
+def test_standardised_pixels_go_into_the_linear_layer() -> None:
+    reduction = build_reduction("standardised_linear", (3, 12, 20), 8)
+    fit_reduction(reduction, COLOUR)
+    flat = COLOUR.numpy().reshape(7, 720).astype(np.float64)
+    weight, bias = (parameter.detach().numpy() for parameter in reduction.parameters())
+    wanted = (flat - flat.mean(0)) / (flat.std(0) + 0.1) @ weight.T + bias
+    np.testing.assert_allclose(reduction(COLOUR).detach().numpy(), wanted, atol=1e-5)
 
 
-def test_pca_comes_back_from_a_checkpoint_without_a_fit() -> None:
-    fitted, loaded = (build_reduction("pca", (3, 12, 20), 4) for _ in range(2))
+@pytest.mark.parametrize("name", ["pca", "standardised_linear"])
+def test_a_reduction_without_its_fit_is_not_a_number(name: str) -> None:
+    assert torch.isnan(build_reduction(name, (3, 12, 20), 4)(COLOUR)).all()
+
+
+@pytest.mark.parametrize("name", ["pca", "standardised_linear"])
+def test_a_fit_comes_back_from_a_checkpoint(name: str) -> None:
+    fitted, loaded = (build_reduction(name, (3, 12, 20), 4) for _ in range(2))
     fit_reduction(fitted, COLOUR)
     loaded.load_state_dict(fitted.state_dict())
     torch.testing.assert_close(loaded(COLOUR), fitted(COLOUR), rtol=0, atol=0)

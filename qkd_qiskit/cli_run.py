@@ -56,7 +56,7 @@ def run_command(
     if as_json:
         click.echo(json.dumps(result))
         return
-    show_training(result["training"], False)
+    show_training(result["training"], False, is_last=not result["evaluations"])
     for evaluation in result["evaluations"]:
         show_evaluation(evaluation, False)
     if result["report"]:

@@ -59,8 +59,8 @@ def percent(share: float, counts: list[int]) -> str:
     return f"{share:.2%} ({counts[0]} of {counts[1]})"
 
 
-def show_training(result: dict[str, Any], as_json: bool) -> None:
-    """Print what came of a training."""
+def show_training(result: dict[str, Any], as_json: bool, *, is_last: bool = True) -> None:
+    """Print what came of a training and, if nothing follows by itself, what to type next."""
     if as_json:
         click.echo(json.dumps(result))
         return
@@ -77,6 +77,5 @@ def show_training(result: dict[str, Any], as_json: bool) -> None:
             "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
         },
     )
-    if result.get("layer") == "classical":
-        return  # no circuit, so there is nothing to evaluate on a backend
-    click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")
+    if is_last and result.get("layer") != "classical":  # which has no circuit that a backend could run
+        click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")

@@ -128,7 +128,7 @@ class DistillationSettings(Section):
         alpha: weight of the teacher's term.
         beta: second weight of `dkd`, `dist`, `logit_std` and `rkd`.
         gamma: third weight, of `dist` and `rkd`.
-        smoothing: of `label_smoothing`: share of the labels' probability that is spread over all classes.
+        smoothing: of `label_smoothing` and `kd`: share of the labels' probability that is spread over all classes.
         temperature_end: temperature of the last step, approached geometrically; it does not change if not given.
         twin: weight, below 1, of a second teacher: the same student, distilled without noise with the same settings and
             seed. The two teachers' soft labels are mixed.
@@ -230,7 +230,7 @@ STUDENT_DEFAULTS: dict[str, dict[str, Any]] = {"hybrid": {"training": {"learning
 """Where a kind of student has other defaults than those above."""
 
 LOSS_CONSTANTS: dict[str, dict[str, float]] = {
-    "kd": {"temperature": 4.0, "alpha": 0.9},
+    "kd": {"temperature": 4.0, "alpha": 0.9, "smoothing": 0.0},
     "ce": {},
     "paper": {"temperature": 3.0, "alpha": 0.9},
     "dkd": {"temperature": 4.0, "alpha": 1.0, "beta": 8.0},

@@ -149,15 +149,16 @@ def label_smoothing(
     The mean is over the `K` classes, not over the scores that a student may have beyond them.
     """
     task = functional.cross_entropy(logits, labels)
-    uniform = -functional.log_softmax(logits, dim=1)[:, :num_classes].mean()
-    return LossParts((1 - smoothing) * task + smoothing * uniform, task, torch.zeros_like(task))
+    return LossParts(_smooth(task, logits, smoothing, num_classes), task, torch.zeros_like(task))
 
 
-def kd(logits: Tensor, labels: Tensor, teacher: Tensor, *, temperature: float, alpha: float) -> LossParts:
-    """`(1 - alpha) CE + alpha T^2 KL`. Hinton et al., arXiv 1503.02531."""
+def kd(
+    logits: Tensor, labels: Tensor, teacher: Tensor, *, temperature: float, alpha: float, smoothing: float
+) -> LossParts:
+    """`(1 - alpha) CE + alpha T^2 KL`. Hinton et al., arXiv 1503.02531; here the labels may be smoothed as well."""
     task = functional.cross_entropy(logits, labels)
     soft = soft_divergence(logits, teacher, temperature)
-    return LossParts((1 - alpha) * task + alpha * soft, task, soft)
+    return LossParts((1 - alpha) * _smooth(task, logits, smoothing, teacher.shape[1]) + alpha * soft, task, soft)
 
 
 def paper(logits: Tensor, labels: Tensor, teacher: Tensor, *, temperature: float, alpha: float) -> LossParts:
@@ -231,6 +232,14 @@ def soft_divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tens
     """`T^2 KL(teacher || student)` of the softened distributions, mean over the batch (arXiv 1503.02531)."""
     student = functional.log_softmax(logits[:, : teacher.shape[1]] / temperature, dim=1)
     return temperature**2 * _divergence(student, functional.log_softmax(teacher / temperature, dim=1))
+
+
+def _smooth(task: Tensor, logits: Tensor, smoothing: float, num_classes: int | None) -> Tensor:
+    """`(1 - eps) CE + eps mean_k(-log p_k)` over the first `K` of the student's scores."""
+    if smoothing == 0:
+        return task
+    uniform = -functional.log_softmax(logits, dim=1)[:, :num_classes].mean()
+    return (1 - smoothing) * task + smoothing * uniform
 
 
 def _divergence(student: Tensor, teacher: Tensor) -> Tensor:

@@ -153,6 +153,16 @@ def test_label_smoothing_is_cross_entropy_with_smoothed_labels() -> None:
     assert float(parts.distillation) == 0
 
 
+def test_kd_may_have_smoothed_labels() -> None:
+    wide = torch.cat([STUDENT, torch.randn(6, 4, generator=torch.Generator().manual_seed(5))], dim=1)
+    smoothed = 0.8 * np.eye(8)[LABELS.numpy()] + 0.2 / 4 * (np.arange(8) < 4)
+    task = -(smoothed * np.log(softmax(wide.numpy()))).sum(1).mean()
+    parts = Objective("kd", 2.0, 0.3, smoothing=0.2)(wide, LABELS, TEACHER)
+    soft = divergence(STUDENT.numpy(), TEACHER.numpy(), 2.0)
+    assert float(parts.total) == pytest.approx(0.7 * task + 0.3 * soft, abs=1e-12)
+    assert float(parts.task) == pytest.approx(cross_entropy(wide.numpy()), rel=1e-12)
+
+
 NAMES = ["kd", "dkd", "dist", "logit_std"]
 
 

@@ -170,9 +170,9 @@ def test_the_annealed_temperature_reaches_both_ends(monkeypatch: pytest.MonkeyPa
     seen: list[float] = []
     real = LOSSES["kd"]
 
-    def watch(*arguments: torch.Tensor, temperature: float, alpha: float) -> LossParts:
+    def watch(*arguments: torch.Tensor, temperature: float, **others: float) -> LossParts:
         seen.append(temperature)
-        return real(*arguments, temperature=temperature, alpha=alpha)
+        return real(*arguments, temperature=temperature, **others)
 
     monkeypatch.setitem(LOSSES, "kd", watch)
     state = TrainingState.start(make_student(), PLAN)

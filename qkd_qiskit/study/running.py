@@ -84,7 +84,12 @@ def read_study(
 
 
 def list_study(study: Study) -> list[dict[str, Any]]:
-    """Say of each chosen cell what is done already: `--dry-run`."""
+    """Say of each chosen cell what is done already: `--dry-run`.
+
+    Raises:
+        RunError: an outcome was edited or damaged, so that the study would not begin.
+    """
+    load_outcomes(study.folder)
     listed = []
     for cell in study.chosen:
         run = run_directory(study.folder, cell)

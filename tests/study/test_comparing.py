@@ -201,6 +201,16 @@ def test_an_edited_outcome_is_refused_by_name(tmp_path: Path) -> None:
         load_outcomes(tmp_path)
 
 
+def test_an_outcome_of_another_format_is_not_guessed_at(tmp_path: Path) -> None:
+    path = write(tmp_path, 0, 50, x=1)
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    content["format"] += 1
+    path.write_text(json.dumps({**content, "sha256": digest_of(content)}))
+    with pytest.raises(RunError, match=rf"{path.name} has format 2, this version reads 1"):
+        load_outcomes(tmp_path)
+
+
 def test_measures_against_their_definitions() -> None:
     generator = np.random.default_rng(0)
     logits, labels = generator.normal(size=(500, 3)), generator.integers(0, 3, 500)

@@ -177,6 +177,9 @@ def test_an_edited_outcome_stops_the_study_before_it_begins(finished: Path, tmp_
     edited.write_text(edited.read_text().replace('"seed": ', '"seed": 1'))
     with pytest.raises(RunError, match=rf"{edited.name} was edited"):
         run_study(str(tiny), folder, workers=1)
+    answer = CliRunner().invoke(main, ["run", str(tiny), "--dry-run", "--out", str(folder)])
+    assert answer.exit_code != 0
+    assert f"{edited.name} was edited" in answer.output
 
 
 def test_a_study_keeps_how_long_its_phases_took(finished: Path) -> None:

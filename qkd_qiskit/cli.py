@@ -114,7 +114,8 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--encoding": (
         "student.encoding",
         str,
-        "From features to state: amplitude, angle, hadamard_angle, qubit, zz or reuploading.  [amplitude]",
+        "From features to state: amplitude, complex_amplitude, angle, hadamard_angle, qubit, zz or reuploading.  "
+        "[amplitude]",
     ),
     "--observables": (
         "student.observables",

@@ -201,3 +201,5 @@ REDUCTIONS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "centre_crop": _centre_crop,
     "pca": _pca,
 }
+TRAINED = ("linear", "standardised_linear")
+"""Reductions that have weights."""

@@ -95,7 +95,8 @@ class StudentSettings(Section):
             layer of as many weights and outputs in place of the circuit).
         reduction: `linear`, `standardised_linear` (pixels are standardised first), `average_pool`, `max_pool`,
             `centre_crop` or `pca`.
-        encoding: `amplitude`, `angle`, `hadamard_angle`, `qubit`, `zz` or `reuploading`.
+        encoding: `amplitude`, `complex_amplitude` (twice as many features), `angle`, `hadamard_angle`, `qubit`, `zz` or
+            `reuploading`.
         observables: `parities`, `z` or `projectors`.
         head: `affine`, `normalised` or `paper`.
         angle_range: largest angle of bounded encodings, in radians.

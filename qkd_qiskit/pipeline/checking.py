@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qkd_qiskit.classical.datasets import DATASETS
-from qkd_qiskit.classical.reduction import REDUCTIONS
+from qkd_qiskit.classical.reduction import REDUCTIONS, TRAINED
 from qkd_qiskit.classical.teachers import check_stop, find_teacher
 from qkd_qiskit.config import Settings, StudentSettings
 from qkd_qiskit.distillation.losses import Objective
@@ -18,7 +18,7 @@ from qkd_qiskit.pipeline.placing import (
 )
 from qkd_qiskit.quantum import student as students
 from qkd_qiskit.quantum.ansatz import ANSAETZE
-from qkd_qiskit.quantum.encoding import ENCODINGS
+from qkd_qiskit.quantum.encoding import AMPLITUDES, ENCODINGS
 from qkd_qiskit.quantum.heads import HEADS, build_head
 from qkd_qiskit.quantum.observables import OBSERVABLES
 from qkd_qiskit.suggestions import choose
@@ -49,7 +49,7 @@ def _check_student(chosen: StudentSettings) -> None:
     """
     blueprint = draw_blueprint(chosen, (1, 28, 28), 2)
     circuit = blueprint.build_circuit()
-    fixed = chosen.kind == "qnn" and (chosen.reduction != "linear" or chosen.encoding == "amplitude")
+    fixed = chosen.kind == "qnn" and (chosen.reduction not in TRAINED or chosen.encoding in AMPLITUDES)
     if chosen.feature_scale != 1 and (fixed or chosen.normalise):
         raise ConfigurationError(
             f"student.feature_scale = {chosen.feature_scale:g} would be divided out again, by standardising or by the "
@@ -58,7 +58,7 @@ def _check_student(chosen: StudentSettings) -> None:
         )
     head = build_head(chosen.head, chosen.qubits, len(circuit.observables), blueprint.num_classes)
     in_circuit = len(circuit.weight_params) if chosen.layer != "frozen" else 0
-    if not in_circuit and chosen.kind == "qnn" and chosen.reduction != "linear" and not [*head.parameters()]:
+    if not in_circuit and chosen.kind == "qnn" and chosen.reduction not in TRAINED and not [*head.parameters()]:
         raise ConfigurationError(
             f"nothing in this student is trained: reduction {chosen.reduction} and head {chosen.head} have no weights, "
             "and the circuit has none or is frozen; give --head affine, or --reduction linear"

@@ -23,6 +23,7 @@ from qkd_qiskit.execution.simulated_mitigation import is_mitigated
 from qkd_qiskit.execution.training_noise import inject_noise
 from qkd_qiskit.quantum import student as students
 from qkd_qiskit.quantum.circuit import StudentCircuit
+from qkd_qiskit.quantum.encoding import AMPLITUDES
 from qkd_qiskit.quantum.student import QuantumStudent, StudentBlueprint
 
 LARGEST_DIFFERENCE = 1e-6
@@ -175,7 +176,7 @@ def check_batch_size(batch_size: int, student: StudentSettings | StudentBlueprin
     Raises:
         ConfigurationError: it standardises its features over the batch, and a batch is one image.
     """
-    bounded = student.kind == "hybrid" or student.encoding != "amplitude"
+    bounded = student.kind == "hybrid" or student.encoding not in AMPLITUDES
     if batch_size == 1 and bounded and student.normalise:
         raise ConfigurationError(
             "--batch-size 1: this student standardises its features over the batch; give 2 or more, or --set "

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import torch
 from qiskit.circuit import ParameterVector, QuantumCircuit
@@ -49,7 +50,7 @@ def build_encoding(name: str, num_qubits: int, *, angle_range: float = math.pi /
     Args:
         name: one of `ENCODINGS`.
         num_qubits: `Q`.
-        angle_range: largest rotation in radians of the bounded encodings, all but `amplitude`.
+        angle_range: largest rotation in radians of the bounded encodings, all but those in `AMPLITUDES`.
 
     Raises:
         ConfigurationError: the name is unknown.
@@ -67,9 +68,26 @@ def _amplitude(num_qubits: int, angle_range: float) -> Encoding:
     circuit = QuantumCircuit(num_qubits)
     for level in range(num_qubits):
         first = 2**level - 1
-        _append_multiplexed_ry(circuit, level, parameters[first : first + 2**level])
+        _append_multiplexed(circuit.ry, circuit, level, parameters[first : first + 2**level])
     angles = _AmplitudeAngles(num_qubits)
     return Encoding("amplitude", 2**num_qubits, circuit, tuple(parameters), angles, _normalise, 1.0)
+
+
+def _complex_amplitude(num_qubits: int, angle_range: float) -> Encoding:
+    """Prepare `sum_n (a_n + i b_n) |n>`: twice the features of `amplitude`, `F = 2 2^Q`, first all `a`, then all `b`.
+
+    The tree of `amplitude` makes the moduli, a tree of multiplexed RZ rotations the phases (but for the global one):
+    `2 (2^Q - 1)` parameters. Source: Mottonen, Vartiainen, Bergholm, Salomaa, arXiv quant-ph/0407010, section 4.
+    """
+    count = 2**num_qubits - 1
+    parameters = ParameterVector("x", 2 * count)
+    circuit = QuantumCircuit(num_qubits)
+    for offset, rotation in ((0, circuit.ry), (count, circuit.rz)):
+        for level in range(num_qubits):
+            first = offset + 2**level - 1
+            _append_multiplexed(rotation, circuit, level, parameters[first : first + 2**level])
+    angles = _ComplexAngles(_AmplitudeAngles(num_qubits))
+    return Encoding("complex_amplitude", 2 ** (num_qubits + 1), circuit, tuple(parameters), angles, _normalise, 1.0)
 
 
 def _normalise(features: torch.Tensor) -> torch.Tensor:
@@ -84,11 +102,18 @@ def _normalise(features: torch.Tensor) -> torch.Tensor:
     return torch.where(nothing, ground, features / norms.masked_fill(nothing, 1.0))
 
 
-def _append_multiplexed_ry(circuit: QuantumCircuit, level: int, angles: list) -> None:
-    """Rotate qubit `Q-1-level` by an angle chosen by the `level` qubits above it (`2^level` RY and CX)."""
+def _append_multiplexed(rotation: Callable[..., Any], circuit: QuantumCircuit, level: int, angles: list) -> None:
+    """Rotate qubit `Q-1-level` by an angle chosen by the `level` qubits above it (`2^level` rotations and CX).
+
+    Args:
+        rotation: the circuit's `ry` or `rz`: conjugation with X turns either round.
+        circuit: gets the gates.
+        level: see above.
+        angles: `2^level` parameters in the order of the Gray code.
+    """
     target = circuit.num_qubits - 1 - level
     for step, angle in enumerate(angles):
-        circuit.ry(angle, target)
+        rotation(angle, target)
         if level:
             flipped = _gray(step) ^ _gray((step + 1) % len(angles))
             circuit.cx(target + flipped.bit_length(), target)
@@ -105,7 +130,7 @@ class _AmplitudeAngles:
     num_qubits: int
 
     @cached_property
-    def _mixers(self) -> list[torch.Tensor]:
+    def mixers(self) -> list[torch.Tensor]:
         """For each level `k` the `(2^k, 2^k)` matrix from multiplexed angles to angles of the Gray-code circuit."""
         mixers = []
         for level in range(self.num_qubits):
@@ -122,9 +147,28 @@ class _AmplitudeAngles:
             left, right = amplitudes[:, 0::2], amplitudes[:, 1::2]
             nothing = (left == 0) & (right == 0)
             multiplexed = 2 * torch.atan2(right, torch.where(nothing, torch.ones_like(left), left))
-            levels.insert(0, multiplexed @ self._mixers[level].to(multiplexed))
+            levels.insert(0, multiplexed @ self.mixers[level].to(multiplexed))
             amplitudes = _safe_norm(left, right)
         return torch.cat(levels, dim=1)
+
+
+@dataclass(frozen=True)
+class _ComplexAngles:
+    """Features `(N, 2 2^Q)` to circuit angles `(N, 2 (2^Q - 1))`: the moduli's tree, then the phases'."""
+
+    moduli: _AmplitudeAngles
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the circuit's angles; where an amplitude is zero, so is its phase's gradient."""
+        real, imaginary = features.chunk(2, dim=1)
+        nothing = (real == 0) & (imaginary == 0)
+        phases = torch.atan2(imaginary, torch.where(nothing, torch.ones_like(real), real))
+        levels: list[torch.Tensor] = []
+        for mixer in reversed(self.moduli.mixers):
+            left, right = phases[:, 0::2], phases[:, 1::2]
+            levels.insert(0, (right - left) @ mixer.to(phases))
+            phases = (left + right) / 2  # what is left at last is the global phase
+        return torch.cat([self.moduli(_safe_norm(real, imaginary)), *levels], dim=1)
 
 
 def _safe_norm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -231,9 +275,12 @@ class _PairAngles:
 
 ENCODINGS: dict[str, Callable[[int, float], Encoding]] = {
     "amplitude": _amplitude,
+    "complex_amplitude": _complex_amplitude,
     "angle": _angle,
     "hadamard_angle": _hadamard_angle,
     "qubit": _qubit,
     "zz": _zz,
     "reuploading": _reuploading,
 }
+AMPLITUDES = ("amplitude", "complex_amplitude")
+"""Encodings that divide the features by their norm; all others bound and, with `normalise`, standardise them."""

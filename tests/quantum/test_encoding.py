@@ -40,17 +40,40 @@ def test_amplitude_encoding_prepares_any_signs_and_zeros(values: list[float]) ->
     np.testing.assert_allclose(prepared_state("amplitude", features, 3), wanted, atol=1e-12)
 
 
-def test_amplitude_angles_have_the_gradient_of_finite_differences() -> None:
-    angles = build_encoding("amplitude", 3).angles
-    features = torch.randn(4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    assert torch.autograd.gradcheck(angles, (features,), eps=1e-6, atol=1e-6)
+def assert_same_state(found: np.ndarray, wanted: np.ndarray) -> None:
+    """Compare but for the global phase."""
+    assert abs(np.vdot(wanted, found)) == pytest.approx(1, abs=1e-12)
+    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-12)
 
 
-def test_amplitude_angles_of_zeros_have_a_finite_gradient() -> None:
-    features = torch.zeros(2, 8, dtype=torch.float64)
+@pytest.mark.parametrize("num_qubits", [1, 2, 3, 4, 5])
+def test_complex_amplitude_encoding_prepares_the_normalised_features(num_qubits: int) -> None:
+    features = np.random.default_rng(num_qubits).normal(size=2 ** (num_qubits + 1))
+    real, imaginary = np.split(features / np.linalg.norm(features), 2)
+    assert_same_state(prepared_state("complex_amplitude", features, num_qubits), real + 1j * imaginary)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(FLOATS, min_size=16, max_size=16))
+def test_complex_amplitude_encoding_prepares_any_signs_and_zeros(values: list[float]) -> None:
+    norm = np.linalg.norm(values)
+    real, imaginary = np.split(np.array(values) / norm if norm else np.eye(16)[0], 2)
+    assert_same_state(prepared_state("complex_amplitude", np.array(values), 3), real + 1j * imaginary)
+
+
+@pytest.mark.parametrize(("name", "num_features"), [("amplitude", 8), ("complex_amplitude", 16)])
+def test_amplitude_angles_have_the_gradient_of_finite_differences(name: str, num_features: int) -> None:
+    angles = build_encoding(name, 3).angles
+    features = torch.randn(4, num_features, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.autograd.gradcheck(angles, (features.requires_grad_(),), eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "num_features"), [("amplitude", 8), ("complex_amplitude", 16)])
+def test_amplitude_angles_of_zeros_have_a_finite_gradient(name: str, num_features: int) -> None:
+    features = torch.zeros(2, num_features, dtype=torch.float64)
     features[1, 3] = 1.0
     features.requires_grad_()
-    build_encoding("amplitude", 3).angles(features).sum().backward()
+    build_encoding(name, 3).angles(features).sum().backward()
     assert features.grad is not None
     assert torch.isfinite(features.grad).all()
 
@@ -58,6 +81,8 @@ def test_amplitude_angles_of_zeros_have_a_finite_gradient() -> None:
 def test_amplitude_circuit_has_the_gates_of_the_decomposition() -> None:
     operations = build_encoding("amplitude", 4).circuit.count_ops()
     assert operations == {"ry": 2**4 - 1, "cx": 2**4 - 2}
+    operations = build_encoding("complex_amplitude", 4).circuit.count_ops()
+    assert operations == {"ry": 2**4 - 1, "rz": 2**4 - 1, "cx": 2 * (2**4 - 2)}
 
 
 def test_angle_encoding_gives_the_cosine() -> None:

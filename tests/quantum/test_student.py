@@ -22,6 +22,7 @@ def make(engine: str = "exact", seed: int = 0, **choices: object) -> QuantumStud
 KINDS = [
     {"kind": "qnn"},
     {"kind": "qnn", "encoding": "angle", "observables": "z"},
+    {"kind": "qnn", "encoding": "complex_amplitude", "layers": 1},
     {"kind": "qnn", "reduction": "average_pool"},
     {"kind": "qnn", "layers": 0},
     {"kind": "qnn", "encoding": "qubit", "ansatz": "real_amplitudes", "observables": "projectors"},

@@ -40,6 +40,7 @@ def test_a_classical_control_is_trained_like_a_student(workplace: Path) -> None:
     correct = int((placed.student(dataset.test.pixels).argmax(1) == dataset.test.labels).sum())
     assert correct == control["test_counts"][0]
     assert "next:" not in call("train", *SMALL, "--layer", "classical").stdout
+    assert "next: qkd-qiskit evaluate runs/" in call("train", *SMALL).stdout
 
 
 def test_a_classical_control_is_resumed(workplace: Path) -> None:

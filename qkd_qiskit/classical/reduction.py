@@ -33,7 +33,7 @@ def _linear(image_shape: ImageShape, num_features: int) -> nn.Module:
 
 
 def _standardised_linear(image_shape: ImageShape, num_features: int) -> nn.Module:
-    """The linear layer behind the "normalise" step of the paper's picture: on Fashion-MNIST, half a point better."""
+    """The linear layer after a step that standardises each pixel: "normalise" in the paper's picture."""
     size = math.prod(image_shape)
     return nn.Sequential(nn.Flatten(), StandardisedPixels(size), nn.Linear(size, num_features))
 

@@ -47,7 +47,7 @@ class Objective:
         alpha: weight of the teacher's term; this and the next two: see each loss.
         beta: a second weight.
         gamma: a third one.
-        smoothing: share of the labels' probability that is spread over all classes.
+        smoothing: share of the labels' probability that is spread over all classes (`label_smoothing`, `kd`).
         temperature_end: the temperature of the last step; from `temperature` it goes there geometrically.
         num_classes: `K`; only label smoothing asks, for a student with more scores than classes.
     """

@@ -100,7 +100,8 @@ def build_student(
     """Build a quantum student for a data set and compile its circuit for a backend.
 
     Args:
-        dataset: gives image shape and classes; its training images fit a reduction that needs it (`pca`).
+        dataset: gives image shape and classes; its training images fit a reduction that needs it (`pca`,
+            `standardised_linear`).
         backend: a simulator's name or settings: `aer`, `aer_noisy`, any `fake_*`, a snapshot's path.
         engine: `exact` or `aer`: what evaluates circuit and gradient in training.
         device: torch device of student and exact engine.

@@ -159,10 +159,14 @@ class _ComplexAngles:
     moduli: _AmplitudeAngles
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the circuit's angles; where an amplitude is zero, so is its phase's gradient."""
+        """Return the circuit's angles. An amplitude that is exactly zero gets the gradient zero.
+
+        (The true one is lost with its phase. A layer with a bias in front never gives such a zero, and features that
+        are fixed need no gradient.)
+        """
         real, imaginary = features.chunk(2, dim=1)
         nothing = (real == 0) & (imaginary == 0)
-        phases = torch.atan2(imaginary, torch.where(nothing, torch.ones_like(real), real))
+        phases = torch.atan2(imaginary.masked_fill(nothing, 0.0), torch.where(nothing, torch.ones_like(real), real))
         levels: list[torch.Tensor] = []
         for mixer in reversed(self.moduli.mixers):
             left, right = phases[:, 0::2], phases[:, 1::2]

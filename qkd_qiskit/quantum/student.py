@@ -100,7 +100,7 @@ class StudentBlueprint:
         return build_circuit(encoding, ansatz, self._observables)
 
     def build_ansatz_circuit(self) -> StudentCircuit | None:
-        """Build what follows the encoding, without inputs; `None` where angles load the data, not amplitudes."""
+        """Build what follows the encoding, without inputs; `None` where angles load the data, not real amplitudes."""
         if self.kind != "qnn" or self.encoding != "amplitude":
             return None
         ansatz = build_ansatz(self.ansatz, self.num_qubits, self.layers)

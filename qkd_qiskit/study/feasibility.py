@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from qkd_qiskit.classical.datasets import parse_classes
+from qkd_qiskit.classical.reduction import TRAINED, build_reduction
 from qkd_qiskit.config import Settings
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.pipeline.checking import check_settings
@@ -21,7 +22,8 @@ def check_cell(settings: Settings) -> None:
     """Find names, numbers and combinations that can't be.
 
     Raises:
-        ConfigurationError: a name is unknown, the circuit can't be built, or a PCA has more components than samples.
+        ConfigurationError: a name is unknown, the circuit can't be built, the image has fewer pixels than features, or
+            a PCA has more components than samples.
     """
     if settings.backend.kind == "ibm":
         raise ConfigurationError(
@@ -34,6 +36,8 @@ def check_cell(settings: Settings) -> None:
     dataset: Any = SimpleNamespace(image_shape=shape, num_classes=num_classes)
     blueprint = make_blueprint(settings.student, dataset)
     blueprint.build_circuit()
+    if blueprint.kind == "qnn" and blueprint.reduction not in TRAINED:
+        build_reduction(blueprint.reduction, shape, blueprint.encode().num_features)
     if blueprint.reduction == "pca" and blueprint.kind == "qnn":
         _check_pca(blueprint.encode().num_features, settings, num_classes)
 

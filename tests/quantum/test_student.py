@@ -78,7 +78,7 @@ def test_both_roads_give_the_same_logits(choices: dict) -> None:
 
 CONTROLLED = [
     {"encoding": encoding, "ansatz": ansatz}
-    for encoding in ("amplitude", "angle", "zz")
+    for encoding in ("amplitude", "complex_amplitude", "angle", "zz")
     for ansatz in ("hardware_efficient", "strongly_entangling", "none")
 ] + [{"kind": "hybrid"}]
 

@@ -150,6 +150,13 @@ def test_best_epoch_and_losses_are_those_of_the_metrics(trained):
     assert training["formula"] == "loss = 0.1 task + 0.9 distillation"
 
 
+def test_a_loss_with_smoothed_labels_says_so(begun):
+    begun.add_settings(distillation={"alpha": 0.25, "smoothing": 0.1})
+    begun.add_training()
+    formula = report_of(begun)["training"]["formula"]
+    assert formula == "loss = 0.75 task (its labels smoothed by 0.1, which the curve is not) + 0.25 distillation"
+
+
 def test_a_diverged_training_leaves_gaps_and_strict_json(trained):
     text = trained.run.metrics.read_text().splitlines()
     broken = {**json.loads(text[-1]), "loss": float("nan"), "validation_loss": float("inf")}

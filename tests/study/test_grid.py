@@ -134,6 +134,14 @@ def test_a_pca_of_more_components_than_samples_is_refused_by_its_labels() -> Non
     assert len(expand(job(axes=axes, study={}, train={"data": {"classes": "0-2", "train_per_class": 22}}), "job")) == 2
 
 
+@pytest.mark.parametrize("reduction", ["average_pool", "max_pool", "centre_crop", "pca"])
+def test_a_reduction_to_more_features_than_pixels_is_refused_by_its_labels(reduction: str) -> None:
+    wide = {"label": "wide", "student": {"reduction": reduction, "encoding": "complex_amplitude", "qubits": 9}}
+    axes = [{"name": "input", "values": [{"label": "linear"}, wide]}]
+    with pytest.raises(ConfigurationError, match=r"input wide: .*1024.*fewer qubits"):
+        expand(job(axes=axes, study={}), "job")
+
+
 def test_a_part_of_a_study_can_be_chosen() -> None:
     cells = expand(job(study={"seeds": [0, 2, 5]}), "job")
     kept = select(cells, only=["teacher=lenet", "qubits=2"], seeds="1-5")

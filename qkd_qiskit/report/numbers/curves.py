@@ -10,7 +10,7 @@ from qkd_qiskit.report.reading import StoredRun
 
 SERIES = ("loss", "task_loss", "distillation_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 FORMULAS = {
-    "kd": "loss = {rest:g} task + {alpha:g} distillation",
+    "kd": "loss = {rest:g} task{smoothed} + {alpha:g} distillation",
     "paper": "loss = task + {alpha:g} distillation",
     "ce": "loss = task",
     "dkd": "loss = task + distillation",
@@ -26,6 +26,8 @@ def collect_curves(run: StoredRun) -> dict[str, Any] | None:
         return None
     constants = {**LOSS_CONSTANTS.get(run.settings.loss, {}), **run.settings.constants}
     rest = round(1 - constants.get("alpha", 0.0), 12)
+    smoothing = constants.get("smoothing", 0.0)
+    smoothed = f" (its labels smoothed by {smoothing:g}, which the curve is not)" if smoothing else ""
     best = max(run.epochs, key=_rank)
     last = run.epochs[-1]
     return {
@@ -36,7 +38,7 @@ def collect_curves(run: StoredRun) -> dict[str, Any] | None:
         "validation_samples": last["validation_samples"],
         "best_epoch": run.result["best_epoch"] if run.result else best["epoch"],
         "loss_name": run.settings.loss,
-        "formula": FORMULAS.get(run.settings.loss, "loss").format(**{"rest": rest, **constants}),
+        "formula": FORMULAS.get(run.settings.loss, "loss").format(**{"rest": rest, "smoothed": smoothed, **constants}),
         "temperature": constants.get("temperature"),
         "seconds": sum(epoch.get("seconds", 0.0) for epoch in run.epochs),
     }

@@ -14,12 +14,14 @@ import click
 
 from qkd_qiskit.config import JobSettings, StudySettings
 from qkd_qiskit.console import describe_seconds
+from qkd_qiskit.exceptions import QkdError
 from qkd_qiskit.files import read_json, write_atomically
 from qkd_qiskit.study.comparing import summarise
-from qkd_qiskit.study.grid import expand
+from qkd_qiskit.study.grid import expand, select
 from qkd_qiskit.study.outcomes import Outcome, load_outcomes
 from qkd_qiskit.study.sittings import read_sittings
 from qkd_qiskit.study.tables import format_csv, format_markdown
+from qkd_qiskit.study.units import Cell
 
 SHOWN = ("qkd_qiskit", "qiskit", "qiskit-aer", "qiskit-machine-learning", "torch")
 
@@ -32,12 +34,18 @@ SHOWN = ("qkd_qiskit", "qiskit", "qiskit-aer", "qiskit-machine-learning", "torch
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/results"), show_default=True)
 def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | None, out: Path) -> None:
     """Write `OUT/NAME.md` and `OUT/NAME.csv` of a study."""
-    record = read_json(study / "study.json")
-    outcomes = [item for item in load_outcomes(study) if item.key in set(record["units"])]
+    try:
+        record = read_json(study / "study.json")
+        outcomes = [item for item in load_outcomes(study) if item.key in set(record["units"])]
+    except QkdError as error:
+        raise click.ClickException(
+            f"{error}\n(a page is made of a study's folder, as `qkd-qiskit run` leaves it)"
+        ) from None
     if not outcomes:
         raise click.ClickException(f"{study} has no outcomes yet; run the study first")
     cells = expand(JobSettings.model_validate(record["job"]), record["name"])
     units = [unit for cell in cells for unit in cell.evaluations]
+    check_command(study, record, cells, outcomes, only, seeds)
     statistics = summarise(outcomes, units, StudySettings(**record["study"]))
     name = record["name"]
     restricted = [*(f" --only '{item}'" for item in only), *([f" --seeds {seeds}"] if seeds else [])]
@@ -53,6 +61,33 @@ def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | 
     write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
     write_text(out / f"{name}.csv", format_csv(statistics))
     click.echo(f"{out / name}.md, {name}.csv")
+
+
+def check_command(
+    study: Path,
+    record: dict[str, Any],
+    cells: list[Cell],
+    outcomes: list[Outcome],
+    only: tuple[str, ...],
+    seeds: str | None,
+) -> None:
+    """Find out whether the command on the page makes what is on it.
+
+    Raises:
+        ClickException: the study was run with other settings than its job file has, or is not finished.
+    """
+    if [unit.key for cell in cells for unit in cell.evaluations] != record["units"]:
+        raise click.ClickException(
+            f"{study} was run with --set (or by a version with other defaults), which the page's command would leave "
+            "out; write the settings into a job file and run that"
+        )
+    wanted = {unit.key for cell in select(cells, only=only, seeds=seeds) for unit in cell.evaluations}
+    missing = len(wanted - {outcome.key for outcome in outcomes})
+    if missing:
+        raise click.ClickException(
+            f"{missing} of {len(wanted)} evaluations are missing in {study}; run it again to finish it, or say with "
+            "--only and --seeds which part was run"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -46,6 +46,26 @@ def test_a_page_has_the_study_s_table_command_versions_and_time() -> None:
     assert Path("pages/little.csv").read_text() == Path("study/table.csv").read_text()
     assert json.loads(Path("study/study.json").read_text())["name"] == "little"
     assert result["units_done"] == 4
+    edited = next(Path("study/units").iterdir())
+    edited.write_text(edited.read_text().replace('"seed": ', '"seed": 1'))
+    answer = publish("study", "--out", "pages")
+    assert (answer.returncode, "Traceback" in answer.stderr) == (1, False)
+    assert f"{edited.name} was edited" in answer.stderr
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_page_is_refused_whose_command_would_not_make_it() -> None:
+    Path("little.toml").write_text(JOB)
+    run_study("little.toml", Path("part"), workers=1, only=["qubits=2"])
+    answer = publish("part", "--out", "pages")
+    assert answer.returncode == 1
+    assert "2 of 4 evaluations are missing in part; run it again to finish it, or say with --only" in answer.stderr
+    assert publish("part", "--out", "pages", "--only", "qubits=2").returncode == 0
+    assert "qkd-qiskit run little --only 'qubits=2'" in Path("pages/little.md").read_text()
+    run_study("little.toml", Path("other"), workers=1, assignments=["training.epochs=1"])
+    answer = publish("other", "--out", "pages")
+    assert answer.returncode == 1
+    assert "other was run with --set" in answer.stderr
 
 
 @pytest.mark.usefixtures("workplace")

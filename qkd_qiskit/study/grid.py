@@ -37,12 +37,14 @@ def expand(job: JobSettings, source: str, *, assignments: Iterable[str] = ()) ->
         Cells in the order of the file, seeds innermost.
 
     Raises:
-        ConfigurationError: an axis without values or with two alike, an unknown name, or a cell that can't exist, named
-            by its labels.
+        ConfigurationError: an axis without values or with two alike, an unknown name, an assignment that every value of
+            an axis overrides, or a cell that can't exist, named by its labels.
     """
     study = job.study or StudySettings()
     _check_axes(job, study, source)
-    base = _lay_over(name_backend(job.train), parse_assignments(assignments))
+    assigned = parse_assignments(assignments)
+    _refuse_idle_assignments(job, assigned, source)
+    base = _lay_over(name_backend(job.train), assigned)
     if "seed" in base:
         raise ConfigurationError(f"{source}: a study's seeds stand in [study]; write seeds = [{base['seed']}] there")
     cells = []
@@ -55,6 +57,28 @@ def expand(job: JobSettings, source: str, *, assignments: Iterable[str] = ()) ->
             content = _lay_over(content, value.changes)
         cells += _make_cells(job, study.seeds, labels, content, f"{source}: {describe(labels) or 'the only cell'}")
     return cells
+
+
+def _refuse_idle_assignments(job: JobSettings, assigned: Mapping[str, Any], source: str) -> None:
+    for path in _list_leaves(assigned):
+        for axis in job.axes:
+            if axis.values and all(
+                any(leaf == path or leaf.startswith(f"{path}.") for leaf in _list_leaves(name_backend(value.changes)))
+                for value in axis.values
+            ):
+                raise ConfigurationError(
+                    f"--set {path} would have no effect: axis {axis.name!r} of {source} sets it in each of its values; "
+                    f"choose among them with --only '{axis.name}=...', or write a job file of your own"
+                )
+
+
+def _list_leaves(content: Mapping[str, Any], before: str = "") -> list[str]:
+    """Name everything that is set in nested tables: `data.dataset`."""
+    return [
+        leaf
+        for name, value in content.items()
+        for leaf in (_list_leaves(value, f"{before}{name}.") if isinstance(value, Mapping) else [f"{before}{name}"])
+    ]
 
 
 def _lay_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

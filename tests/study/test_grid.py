@@ -142,6 +142,17 @@ def test_a_reduction_to_more_features_than_pixels_is_refused_by_its_labels(reduc
         expand(job(axes=axes, study={}), "job")
 
 
+def test_an_assignment_that_every_value_overrides_is_refused() -> None:
+    sizes = [{"label": 2, "student": {"qubits": 2}}, {"label": 3, "student": {"qubits": 3, "layers": 1}}]
+    axes = [{"name": "size", "values": sizes}]
+    with pytest.raises(
+        ConfigurationError, match=r"--set student.qubits would have no effect: axis 'size' of job .*--only"
+    ):
+        expand(job(axes=axes, study={}), "job", assignments=["student.qubits=4"])
+    cells = expand(job(axes=axes, study={}), "job", assignments=["student.layers=4"])  # one value has its own
+    assert [cell.settings.student.layers for cell in cells] == [4, 1]
+
+
 def test_a_part_of_a_study_can_be_chosen() -> None:
     cells = expand(job(study={"seeds": [0, 2, 5]}), "job")
     kept = select(cells, only=["teacher=lenet", "qubits=2"], seeds="1-5")

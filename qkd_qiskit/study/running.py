@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qkd_qiskit.classical.sources import locate_data
 from qkd_qiskit.config import JobSettings, StudySettings
 from qkd_qiskit.exceptions import ConfigurationError, InterruptedRunError, QkdError, RunError
 from qkd_qiskit.files import digest_of, read_json, write_json
@@ -203,6 +204,8 @@ def _run_missing(study: Study, workers: int | None, cluster: str | None, listene
         return []
     with contextlib.ExitStack() as stack:
         if cluster is None:
+            for folder in {cell.settings.data.data_dir for cell in cells if cell.settings.data.dataset != "digits"}:
+                locate_data(folder, download=True)  # a folder that is not there is said once, not by each worker
             count = choose_workers(workers, len(cells))
             run: Spread = lambda works: spread(works, min(count, len(works)))  # noqa: E731
         else:

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from qkd_qiskit.cli import main
-from qkd_qiskit.exceptions import RunError
+from qkd_qiskit.exceptions import DataError, RunError
 from qkd_qiskit.execution.aer import evaluate_on_aer
 from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.fast_evaluation import measure_fast
@@ -180,6 +180,14 @@ def test_an_edited_outcome_stops_the_study_before_it_begins(finished: Path, tmp_
     answer = CliRunner().invoke(main, ["run", str(tiny), "--dry-run", "--out", str(folder)])
     assert answer.exit_code != 0
     assert f"{edited.name} was edited" in answer.output
+
+
+def test_a_missing_data_folder_is_said_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QKD_DATA_DIR", str(workplace / "nowhere"))
+    answer = CliRunner().invoke(main, ["run", "paper_v2_losses", "--seeds", "0-1", "--workers", "2"])
+    assert answer.exit_code == DataError.exit_code
+    assert answer.output.count("nowhere doesn't exist") == 1
+    assert not list(workplace.glob("runs/*/cells/*"))
 
 
 def test_a_study_keeps_how_long_its_phases_took(finished: Path) -> None:

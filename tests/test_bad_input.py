@@ -86,6 +86,8 @@ def run(finished: Path, workplace: Path) -> Path:
         (["--epochs", "0"], ["training.epochs = 0"]),
         (["--lr", "-1"], ["training.learning_rate = -1"]),
         (["--batch-size", "1", "--student", "hybrid"], ["--batch-size 1", "student.normalise=false"]),
+        (["--student", "hybrid", "--reduction", "pca"], ["student.reduction = pca has no effect", "--student qnn"]),
+        (["--student", "hybrid", "--encoding", "zz"], ["student.encoding = zz has no effect"]),
         (["--batch-size", "x"], ["not a valid integer"]),
         (["--device", "cuda:99"], ["'cuda:99'", "--device"]),
         (["--device", "tpuu"], ["'tpuu'", "--device"]),

@@ -47,6 +47,7 @@ def _check_student(chosen: StudentSettings) -> None:
     Raises:
         ConfigurationError: a name is unknown, numbers don't fit, or nothing is trained.
     """
+    _refuse_idle_stages(chosen)
     blueprint = draw_blueprint(chosen, (1, 28, 28), 2)
     circuit = blueprint.build_circuit()
     fixed = chosen.kind == "qnn" and (chosen.reduction not in TRAINED or chosen.encoding in AMPLITUDES)
@@ -63,6 +64,19 @@ def _check_student(chosen: StudentSettings) -> None:
             f"nothing in this student is trained: reduction {chosen.reduction} and head {chosen.head} have no weights, "
             "and the circuit has none or is frozen; give --head affine, or --reduction linear"
         )
+
+
+def _refuse_idle_stages(chosen: StudentSettings) -> None:
+    if chosen.kind != "hybrid":
+        return
+    usual = StudentSettings()
+    for name, own in (("reduction", None), ("encoding", "hadamard_angle"), ("ansatz", "none"), ("observables", None)):
+        value = getattr(chosen, name)
+        if value not in (getattr(usual, name), own):
+            raise ConfigurationError(
+                f"student.{name} = {value} has no effect on the hybrid student, which has a CNN, H and RY on each qubit "
+                "and all parities of its own; leave it out, or give --student qnn"
+            )
 
 
 def refuse_idle_teacher(settings: Settings) -> None:

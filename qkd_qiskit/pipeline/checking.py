@@ -74,7 +74,7 @@ def _refuse_idle_stages(chosen: StudentSettings) -> None:
         value = getattr(chosen, name)
         if value not in (getattr(usual, name), own):
             raise ConfigurationError(
-                f"student.{name} = {value} has no effect on the hybrid student, which has a CNN, H and RY on each qubit "
+                f"student.{name} = {value} has no effect on the hybrid student, which has a CNN, H and RY a qubit "
                 "and all parities of its own; leave it out, or give --student qnn"
             )
 

@@ -109,7 +109,8 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--reduction": (
         "student.reduction",
         str,
-        "From image to features: linear, standardised_linear, average_pool, max_pool, centre_crop or pca.  [linear]",
+        "From image to features: linear, standardised_linear, convolutional, average_pool, max_pool, centre_crop or "
+        "pca.  [linear]",
     ),
     "--encoding": (
         "student.encoding",

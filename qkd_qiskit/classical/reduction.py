@@ -38,6 +38,43 @@ def _standardised_linear(image_shape: ImageShape, num_features: int) -> nn.Modul
     return nn.Sequential(nn.Flatten(), StandardisedPixels(size), nn.Linear(size, num_features))
 
 
+def _convolutional(image_shape: ImageShape, num_features: int) -> nn.Module:
+    """The convolutions of the paper's first student, and one linear layer to `F` features."""
+    convolutions, width = build_convolutions("the reduction convolutional", image_shape)
+    return nn.Sequential(*convolutions, nn.Linear(width, num_features))
+
+
+def build_convolutions(name: str, image_shape: ImageShape, dropout: float | None = None) -> tuple[list[nn.Module], int]:
+    """Build the convolutions of the paper's v1 student (arXiv 2311.13810): 5 x 5, 10 and 20 channels, each pooled.
+
+    Args:
+        name: of what they are for, in errors.
+        image_shape: `(C, H, W)`.
+        dropout: share of the second one's channels that is left out in training; there is no such layer if `None`.
+
+    Returns:
+        Layers that take images `(N, C, H, W)` to `(N, D)`, and `D`.
+
+    Raises:
+        ConfigurationError: the image is too small for both.
+    """
+    channels, height, width = image_shape
+    rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
+    if min(rows, columns) < 1:
+        raise ConfigurationError(f"{name} needs images of at least 16 x 16 pixels, not {height} x {width}")
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, 10, 5),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(10, 20, 5),
+        *([] if dropout is None else [nn.Dropout2d(dropout)]),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
+    return layers, 20 * rows * columns
+
+
 def _average_pool(image_shape: ImageShape, num_features: int) -> nn.Module:
     """Average over a grid of `F` regions as square as its factors allow; channels are averaged as well."""
     return _Pool(nn.AdaptiveAvgPool2d(_fit_grid("average_pool", image_shape, num_features)))
@@ -196,10 +233,11 @@ def fit_reduction(features: nn.Module, images: torch.Tensor) -> None:
 REDUCTIONS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "linear": _linear,
     "standardised_linear": _standardised_linear,
+    "convolutional": _convolutional,
     "average_pool": _average_pool,
     "max_pool": _max_pool,
     "centre_crop": _centre_crop,
     "pca": _pca,
 }
-TRAINED = ("linear", "standardised_linear")
+TRAINED = ("linear", "standardised_linear", "convolutional")
 """Reductions that have weights."""

@@ -93,8 +93,8 @@ class StudentSettings(Section):
         layers: layers of the ansatz.
         layer: `quantum`, or a control: `frozen` (the circuit's weights are not trained) or `classical` (a classical
             layer of as many weights and outputs in place of the circuit).
-        reduction: `linear`, `standardised_linear` (pixels are standardised first), `average_pool`, `max_pool`,
-            `centre_crop` or `pca`.
+        reduction: `linear`, `standardised_linear` (pixels are standardised first), `convolutional` (the convolutions of
+            the `hybrid` student and a linear layer), `average_pool`, `max_pool`, `centre_crop` or `pca`.
         encoding: `amplitude`, `complex_amplitude` (twice as many features), `angle`, `hadamard_angle`, `qubit`, `zz` or
             `reuploading`.
         observables: `parities`, `z` or `projectors`.

@@ -15,7 +15,7 @@ from qiskit_machine_learning.connectors import TorchConnector
 from torch import nn
 
 from qkd_qiskit.classical.control import ClassicalControl
-from qkd_qiskit.classical.reduction import ImageShape, build_reduction
+from qkd_qiskit.classical.reduction import ImageShape, build_convolutions, build_reduction
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.quantum.ansatz import build_ansatz
 from qkd_qiskit.quantum.circuit import StudentCircuit, build_circuit
@@ -307,20 +307,10 @@ def _qnn_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
 
 def _hybrid_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
     """Build the small CNN of the paper's v1 student (arXiv 2311.13810), its input size inferred from the images."""
-    channels, height, width = blueprint.image_shape
-    rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
-    if min(rows, columns) < 1:
-        raise ConfigurationError(f"the hybrid student needs images of at least 16 x 16 pixels, not {height} x {width}")
+    convolutions, width = build_convolutions("the hybrid student", blueprint.image_shape, blueprint.dropout)
     return nn.Sequential(
-        nn.Conv2d(channels, 10, 5),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(10, 20, 5),
-        nn.Dropout2d(blueprint.dropout),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(20 * rows * columns, 50),
+        *convolutions,
+        nn.Linear(width, 50),
         nn.ReLU(),
         nn.Dropout(blueprint.dropout),
         nn.Linear(50, num_features),

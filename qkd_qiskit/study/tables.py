@@ -57,17 +57,22 @@ def format_markdown(statistics: dict[str, Any]) -> str:
         statistics: from `summarise`.
     """
     names = _names(statistics["cells"])
-    rows = [[*_labels(cell, names), *_cell_texts(cell)] for cell in statistics["cells"]]
+    known = [cell for cell in statistics["cells"] if cell["n"]]
+    rows = [[*_labels(cell, names), *_cell_texts(cell)] for cell in known]
     parts = ["Test accuracy in % over the seeds.", _markdown([*names, *CELL_COLUMNS], rows)]
+    if empty := len(statistics["cells"]) - len(known):
+        parts.append(f"{empty} of {len(statistics['cells'])} rows have no outcome yet and are left out.")
     for key, title in (("comparisons", "{}: each value against {!r}"), ("pooled", "the same, averaged over {}")):
-        if statistics[key]:
+        items = [item for item in statistics[key] if item["n"] or item.get("unpaired")]
+        if items:
             what = (
-                title.format(statistics["compare"], statistics["comparisons"][0]["against"])
+                title.format(statistics["compare"], items[0]["against"])
                 if key == "comparisons"
                 else title.format(", ".join(statistics["pool"]))
             )
-            parts += [f"Differences in points, paired over seeds; {what}.", _comparison_table(statistics, key)]
-            parts += [_footnote(statistics[key]), _name_the_equal(statistics[key], statistics["compare"])]
+            parts += [f"Differences in points, paired over seeds; {what}."]
+            parts += [_comparison_table(items, statistics["compare"] if key == "comparisons" else None)]
+            parts += [_footnote(items), _name_the_equal(items, statistics["compare"])]
     parts += _write_curves(statistics["curves"], statistics["compare"])
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -111,12 +116,11 @@ def _curve_texts(curve: dict[str, Any]) -> list[str]:
     ]
 
 
-def _comparison_table(statistics: dict[str, Any], key: str) -> str:
-    axis = statistics["compare"]
-    items = statistics[key]
+def _comparison_table(items: Sequence[dict[str, Any]], axis: str | None) -> str:
+    """Write a comparison a line; `axis` is what is compared, `None` where it is averaged over."""
     names = _names(items)
-    own = [axis] if key == "comparisons" else []
-    dead = ["dead (against)"] if key == "comparisons" else []
+    own = [axis] if axis else []
+    dead = ["dead (against)"] if axis else []
     rows = []
     for item in items:
         texts = [*_labels(item, names), *(str(item[name]) for name in own), *_paired_texts(item)]
@@ -205,8 +209,6 @@ def _labels(item: dict[str, Any], names: Sequence[str]) -> list[str]:
 
 def _cell_texts(cell: dict[str, Any]) -> list[str]:
     missing = str(len(cell["missing"])) if cell["missing"] else ""
-    if not cell["n"]:
-        return ["0", "", "", "", "", "", missing]
     shares = [_percent(cell[name]) for name in ("mean", "median", "sd", "min")]
     return [str(cell["n"]), *shares, str(cell["dead"]), missing]
 

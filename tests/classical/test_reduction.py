@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.signal import correlate2d
 from sklearn.decomposition import PCA
 
 from qkd_qiskit.classical.reduction import build_reduction, fit_reduction
@@ -59,6 +60,23 @@ def test_standardised_pixels_go_into_the_linear_layer() -> None:
     weight, bias = (parameter.detach().numpy() for parameter in reduction.parameters())
     wanted = (flat - flat.mean(0)) / (flat.std(0) + 0.1) @ weight.T + bias
     np.testing.assert_allclose(reduction(COLOUR).detach().numpy(), wanted, atol=1e-5)
+
+
+def test_convolutions_are_those_of_scipy_and_large_enough_images_only() -> None:
+    images = torch.rand(2, 3, 20, 17, generator=torch.Generator().manual_seed(2))
+    reduction = build_reduction("convolutional", (3, 20, 17), 6)
+    values = [value.detach().double().numpy() for value in reduction.parameters()]  # weight, bias, weight, ...
+    *kernels, linear = zip(values[::2], values[1::2])
+    for image, found in zip(images.double().numpy(), reduction(images).detach().numpy()):
+        maps = image
+        for weight, bias in kernels:
+            sums = [sum(correlate2d(m, k, "valid") for m, k in zip(maps, own)) + b for own, b in zip(weight, bias)]
+            rows, columns = (side // 2 for side in sums[0].shape)
+            blocks = np.stack(sums)[:, : 2 * rows, : 2 * columns].reshape(-1, rows, 2, columns, 2)
+            maps = np.maximum(blocks.max(axis=(2, 4)), 0)
+        np.testing.assert_allclose(found, linear[0] @ maps.ravel() + linear[1], atol=1e-5)
+    with pytest.raises(ConfigurationError, match="convolutional needs images of at least 16 x 16 pixels, not 12 x 20"):
+        build_reduction("convolutional", (3, 12, 20), 6)
 
 
 @pytest.mark.parametrize("name", ["pca", "standardised_linear"])

@@ -24,6 +24,7 @@ KINDS = [
     {"kind": "qnn", "encoding": "angle", "observables": "z"},
     {"kind": "qnn", "encoding": "complex_amplitude", "layers": 1},
     {"kind": "qnn", "reduction": "average_pool"},
+    {"kind": "qnn", "reduction": "convolutional", "layers": 1},
     {"kind": "qnn", "layers": 0},
     {"kind": "qnn", "encoding": "qubit", "ansatz": "real_amplitudes", "observables": "projectors"},
     {"kind": "qnn", "encoding": "zz", "reduction": "max_pool", "ansatz": "efficient_su2", "layers": 1},

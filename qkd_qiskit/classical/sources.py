@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qkd_qiskit.classical import idx
+from qkd_qiskit.classical import cifar_binary, idx
 from qkd_qiskit.classical._torchvision import import_torchvision
 from qkd_qiskit.classical.cache_folder import locate_cache
 from qkd_qiskit.classical.splits import merge_classes, split_classes
@@ -107,12 +107,19 @@ def load_fashion_mnist(folder: DataFolder) -> OfficialImages:
 
 
 def load_cifar10(folder: DataFolder) -> OfficialImages:
-    """Return CIFAR-10 (50,000 and 10,000 images of shape (3, 32, 32)), read and checked (MD5) by torchvision.
+    """Return CIFAR-10 (50,000 and 10,000 images of shape (3, 32, 32)), checked by MD5.
+
+    The Python version, which torchvision reads, is taken before the binary one where a folder has both: the pixels and
+    labels are the same.
 
     Raises:
         DataError: If the files are missing or damaged and can't be downloaded.
     """
     source = import_torchvision().datasets.CIFAR10
+    binary = folder.path / cifar_binary.FOLDER
+    if binary.is_dir() and not any((folder.path / name).exists() for name in (source.base_folder, source.filename)):
+        training, testing = cifar_binary.read_batches(binary)
+        return OfficialImages(*training, *testing)
     root = _unpack_cifar10(folder, source)
     try:
         train, test = source(root, train=True), source(root, train=False)
@@ -209,7 +216,11 @@ def _download(name: str, folder: Path, fetch: Callable[[], Any]) -> None:
 
 def _say_what_to_put(name: str, folder: Path, files: list[str]) -> str:
     """Say where which files belong."""
-    layout = "FOLDER/cifar-10-batches-py/..." if name == "CIFAR10" else f"FOLDER/{name}/raw/..."
+    layout = (
+        "FOLDER/cifar-10-batches-py/... or FOLDER/cifar-10-batches-bin/..."
+        if name == "CIFAR10"
+        else f"FOLDER/{name}/raw/..."
+    )
     return (
         f"{name} is not in {folder}, which lacks {', '.join(files)}. Put the files there, or name the folder that has "
         f"them in torchvision's layout ({layout}) with --data-dir FOLDER or QKD_DATA_DIR. Without files there is "

@@ -1,3 +1,4 @@
+import pickle
 import shutil
 import tarfile
 from hashlib import md5
@@ -6,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from qkd_qiskit.classical import cifar_binary
 from qkd_qiskit.classical._torchvision import import_torchvision
 from qkd_qiskit.classical.datasets import load_dataset
 from qkd_qiskit.exceptions import DataError
@@ -58,3 +60,23 @@ def test_download_fills_the_cache_once(tmp_path: Path, cache: Path, monkeypatch:
         assert len(load_dataset("cifar10").test) == 20
     assert len(downloads) == 1
     assert [path.name for path in (cache / "data").iterdir() if path.is_dir()] == [source.base_folder]
+
+
+def test_the_binary_version_holds_the_same_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = load_dataset("cifar10", data_dir=write_cifar10(tmp_path / "python", monkeypatch).parent)
+    batches = tmp_path / "given" / cifar_binary.FOLDER
+    batches.mkdir(parents=True)
+    for name in cifar_binary.CHECKSUMS:
+        content = pickle.loads((tmp_path / "python" / "cifar-10-batches-py" / name.removesuffix(".bin")).read_bytes())
+        records = [bytes([label]) + pixels.tobytes() for label, pixels in zip(content["labels"], content["data"])]
+        (batches / name).write_bytes(b"".join(records))
+        monkeypatch.setitem(cifar_binary.CHECKSUMS, name, md5(b"".join(records)).hexdigest())
+    found = load_dataset("cifar10", data_dir=batches.parent)
+    for part in ("train", "validation", "test", "teacher_train"):
+        assert getattr(found, part).digest == getattr(wanted, part).digest
+    (batches / "data_batch_2.bin").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"data_batch_2\.bin is damaged.*Delete it"):
+        load_dataset("cifar10", data_dir=batches.parent)
+    (batches / "data_batch_2.bin").unlink()
+    with pytest.raises(DataError, match=r"data_batch_2\.bin can't be read: No such file.*binary version"):
+        load_dataset("cifar10", data_dir=batches.parent)

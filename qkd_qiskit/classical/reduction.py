@@ -23,9 +23,19 @@ def build_reduction(name: str, image_shape: ImageShape, num_features: int) -> nn
         num_features: `F`, what the encoding wants.
 
     Raises:
-        ConfigurationError: the name is unknown, or the image has fewer pixels than `F`.
+        ConfigurationError: the name is unknown, the image has fewer pixels than `F`, or is too small for convolutions.
     """
     return choose("reduction", name, REDUCTIONS)(image_shape, num_features)
+
+
+def check_reduction(name: str, image_shape: ImageShape, num_features: int) -> None:
+    """Find out whether `build_reduction` would take these, without memory for weights.
+
+    Raises:
+        ConfigurationError: see `build_reduction`.
+    """
+    with torch.device("meta"):
+        build_reduction(name, image_shape, num_features)
 
 
 def _linear(image_shape: ImageShape, num_features: int) -> nn.Module:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-
 from qkd_qiskit.classical.datasets import parse_classes
-from qkd_qiskit.classical.reduction import build_reduction
+from qkd_qiskit.classical.reduction import check_reduction
 from qkd_qiskit.config import Settings
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.pipeline.checking import check_settings
@@ -39,8 +37,7 @@ def check_cell(settings: Settings) -> None:
     blueprint = make_blueprint(settings.student, dataset)
     blueprint.build_circuit()
     if blueprint.kind == "qnn":
-        with torch.device("meta"):  # shapes only
-            build_reduction(blueprint.reduction, shape, blueprint.encode().num_features)
+        check_reduction(blueprint.reduction, shape, blueprint.encode().num_features)
     if blueprint.reduction == "pca" and blueprint.kind == "qnn":
         _check_pca(blueprint.encode().num_features, settings, num_classes)
 

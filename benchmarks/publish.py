@@ -16,12 +16,13 @@ from qkd_qiskit.config import JobSettings, StudySettings
 from qkd_qiskit.console import describe_seconds
 from qkd_qiskit.exceptions import QkdError
 from qkd_qiskit.files import read_json, write_atomically
+from qkd_qiskit.shipped import list_files
 from qkd_qiskit.study.comparing import summarise
 from qkd_qiskit.study.grid import expand, select
 from qkd_qiskit.study.outcomes import Outcome, load_outcomes
 from qkd_qiskit.study.sittings import read_sittings
 from qkd_qiskit.study.tables import format_csv, format_markdown
-from qkd_qiskit.study.units import Cell
+from qkd_qiskit.study.units import Cell, EvaluationUnit
 
 SHOWN = ("qkd_qiskit", "qiskit", "qiskit-aer", "qiskit-machine-learning", "torch")
 
@@ -36,24 +37,30 @@ def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | 
     """Write `OUT/NAME.md` and `OUT/NAME.csv` of a study."""
     try:
         record = read_json(study / "study.json")
-        outcomes = [item for item in load_outcomes(study) if item.key in set(record["units"])]
+        outcomes = load_outcomes(study)
     except QkdError as error:
         raise click.ClickException(
             f"{error}\n(a page is made of a study's folder, as `qkd-qiskit run` leaves it)"
         ) from None
     if not outcomes:
         raise click.ClickException(f"{study} has no outcomes yet; run the study first")
-    cells = expand(JobSettings.model_validate(record["job"]), record["name"])
-    units = [unit for cell in cells for unit in cell.evaluations]
-    check_command(study, record, cells, outcomes, only, seeds)
+    try:
+        cells = expand(JobSettings.model_validate(record["job"]), record["name"])
+        units = [unit for cell in select(cells, only=only, seeds=seeds) for unit in cell.evaluations]
+    except QkdError as error:
+        raise click.ClickException(str(error)) from None
+    wanted = {unit.key for unit in units}
+    outcomes = [item for item in outcomes if item.key in wanted]
+    check_command(study, record, cells, units, outcomes)
     statistics = summarise(outcomes, units, StudySettings(**record["study"]))
     name = record["name"]
+    file = f"jobs/{name}.toml" if name in list_files("jobs") else f"{name}.toml"
     restricted = [*(f" --only '{item}'" for item in only), *([f" --seeds {seeds}"] if seeds else [])]
-    command = f"QKD_DATA_DIR=/path/to/data qkd-qiskit run {name}{''.join(restricted)}"
+    command = f"QKD_DATA_DIR=/path/to/data qkd-qiskit run {name if '/' in file else file}{''.join(restricted)}"
     parts = [
         f"# {title or record['description']}",
         f"    {command}\n    python benchmarks/publish.py runs/{name}",
-        f"The job file is `jobs/{name}.toml`: {record['description']}. {describe_work(study, record, outcomes)}",
+        f"The job file is `{file}`: {record['description']}. {describe_work(study, len(units), outcomes)}",
         f"{describe_versions(outcomes)} `{name}.csv` has counts by seed, losses, calibration errors and seconds, too.",
         format_markdown(statistics).rstrip(),
     ]
@@ -64,14 +71,9 @@ def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | 
 
 
 def check_command(
-    study: Path,
-    record: dict[str, Any],
-    cells: list[Cell],
-    outcomes: list[Outcome],
-    only: tuple[str, ...],
-    seeds: str | None,
+    study: Path, record: dict[str, Any], cells: list[Cell], units: list[EvaluationUnit], outcomes: list[Outcome]
 ) -> None:
-    """Find out whether the command on the page makes what is on it.
+    """Find out whether the command on the page makes what is on it: these units, of all these cells.
 
     Raises:
         ClickException: the study was run with other settings than its job file has, or is not finished.
@@ -81,11 +83,10 @@ def check_command(
             f"{study} was run with --set (or by a version with other defaults), which the page's command would leave "
             "out; write the settings into a job file and run that"
         )
-    wanted = {unit.key for cell in select(cells, only=only, seeds=seeds) for unit in cell.evaluations}
-    missing = len(wanted - {outcome.key for outcome in outcomes})
+    missing = len({unit.key for unit in units} - {outcome.key for outcome in outcomes})
     if missing:
         raise click.ClickException(
-            f"{missing} of {len(wanted)} evaluations are missing in {study}; run it again to finish it, or say with "
+            f"{missing} of {len(units)} evaluations are missing in {study}; run it again to finish it, or say with "
             "--only and --seeds which part was run"
         )
 
@@ -99,10 +100,10 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def describe_work(study: Path, record: dict[str, Any], outcomes: list[Outcome]) -> str:
+def describe_work(study: Path, wanted: int, outcomes: list[Outcome]) -> str:
     """Say how much was done and how long it took, on what."""
     trainings = {item.training: item.seconds for item in outcomes}
-    parts = [f"{len(outcomes)} of {len(record['units'])} evaluations of {len(trainings)} trainings"]
+    parts = [f"{len(outcomes)} of {wanted} evaluations of {len(trainings)} trainings"]
     for what in ("teachers", "cells"):
         those = [item for item in read_sittings(study) if item["what"] == what]
         timed = [item for item in those if "seconds" in item]

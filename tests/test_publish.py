@@ -39,7 +39,8 @@ def test_a_page_has_the_study_s_table_command_versions_and_time() -> None:
     answer = publish("study", "--title", "Two sizes", "--out", "pages")
     assert answer.returncode == 0, answer.stderr
     page = Path("pages/little.md").read_text()
-    assert page.startswith("# Two sizes\n\n    QKD_DATA_DIR=/path/to/data qkd-qiskit run little\n")
+    assert page.startswith("# Two sizes\n\n    QKD_DATA_DIR=/path/to/data qkd-qiskit run little.toml\n")
+    assert "The job file is `little.toml`: two digits, two sizes." in page
     assert "4 of 4 evaluations of 4 trainings; cells" in page
     assert "with 1 process on" in page
     assert page.rstrip().endswith(Path("study/table.md").read_text().rstrip())
@@ -61,7 +62,12 @@ def test_a_page_is_refused_whose_command_would_not_make_it() -> None:
     assert answer.returncode == 1
     assert "2 of 4 evaluations are missing in part; run it again to finish it, or say with --only" in answer.stderr
     assert publish("part", "--out", "pages", "--only", "qubits=2").returncode == 0
-    assert "qkd-qiskit run little --only 'qubits=2'" in Path("pages/little.md").read_text()
+    page = Path("pages/little.md").read_text()
+    assert "qkd-qiskit run little.toml --only 'qubits=2'" in page
+    assert "2 of 2 evaluations of 2 trainings" in page
+    assert "no outcome yet" not in page
+    answer = publish("part", "--out", "pages", "--only", "qubits=4")
+    assert (answer.returncode, "Traceback" in answer.stderr) == (1, False)
     run_study("little.toml", Path("other"), workers=1, assignments=["training.epochs=1"])
     answer = publish("other", "--out", "pages")
     assert answer.returncode == 1

@@ -15,6 +15,8 @@ from qkd_qiskit.study.outcomes import Outcome
 from qkd_qiskit.study.units import EvaluationUnit
 
 CELL_COLUMNS = ("n", "mean", "median", "sd", "min", "dead", "missing")
+MOST_NAMED = 8
+"""Rows without an outcome that are named."""
 COMPARISON_COLUMNS = ("n", "mean difference", "95 % interval", "median difference", "95 % interval", "p", "Holm p")
 
 
@@ -59,11 +61,13 @@ def format_markdown(statistics: dict[str, Any]) -> str:
     names = _names(statistics["cells"])
     known = [cell for cell in statistics["cells"] if cell["n"]]
     rows = [[*_labels(cell, names), *_cell_texts(cell)] for cell in known]
-    parts = ["Test accuracy in % over the seeds.", _markdown([*names, *CELL_COLUMNS], rows)]
-    if empty := len(statistics["cells"]) - len(known):
-        parts.append(f"{empty} of {len(statistics['cells'])} rows have no outcome yet and are left out.")
+    parts = ["Test accuracy in % over the seeds.", _markdown([*names, *CELL_COLUMNS], rows) if rows else ""]
+    parts.append(_name_the_empty(statistics["cells"]))
     for key, title in (("comparisons", "{}: each value against {!r}"), ("pooled", "the same, averaged over {}")):
         items = [item for item in statistics[key] if item["n"] or item.get("unpaired")]
+        if without := len(statistics[key]) - len(items):
+            what = "comparisons" if key == "comparisons" else "averages"
+            parts.append(f"{without} of {len(statistics[key])} {what} are left out: no seed has what they need.")
         if items:
             what = (
                 title.format(statistics["compare"], items[0]["against"])
@@ -126,6 +130,18 @@ def _comparison_table(items: Sequence[dict[str, Any]], axis: str | None) -> str:
         texts = [*_labels(item, names), *(str(item[name]) for name in own), *_paired_texts(item)]
         rows.append([*texts, *([f"{item['dead']} ({item['dead_against']})"] if dead else [])])
     return _markdown([*names, *own, *COMPARISON_COLUMNS, *dead], rows)
+
+
+def _name_the_empty(cells: Sequence[dict[str, Any]]) -> str:
+    """Name rows without an outcome: a cell that failed must not vanish among those that were not run."""
+    empty = [", ".join(map(str, cell["labels"].values())) for cell in cells if not cell["n"]]
+    if not empty:
+        return ""
+    more = f"; and {len(empty) - MOST_NAMED} more" if len(empty) > MOST_NAMED else ""
+    return (
+        f"{len(empty)} of {len(cells)} rows have no outcome (not run yet, or failed) and are left out: "
+        f"{'; '.join(empty[:MOST_NAMED])}{more}."
+    )
 
 
 def _name_the_equal(items: Sequence[dict[str, Any]], compare: str) -> str:

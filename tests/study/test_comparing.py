@@ -19,7 +19,6 @@ from qkd_qiskit.study.comparing import summarise
 from qkd_qiskit.study.curves import find_breaking_point, find_curve_axis
 from qkd_qiskit.study.measuring import calibration_error, contraction_and_scatter, cross_entropy
 from qkd_qiskit.study.outcomes import Outcome, load_outcomes, read_outcome, write_outcome
-from qkd_qiskit.study.pairing import pair
 from qkd_qiskit.study.tables import format_csv, format_markdown
 from qkd_qiskit.study.units import EvaluationUnit
 
@@ -84,20 +83,23 @@ def test_tables_say_what_is_there_and_what_is_refused(outcomes: list[Outcome], t
     assert all(row["dead"] == ("1" if row["teacher"] == "lenet" else "0") for row in rows)
 
 
-def test_rows_without_an_outcome_are_counted_and_not_shown(outcomes: list[Outcome]) -> None:
+def test_rows_without_an_outcome_are_named_and_not_shown(outcomes: list[Outcome]) -> None:
+    settings = StudySettings(compare="teacher", pool=["task"])
+    labels = [{"task": task, "teacher": teacher} for task in "abc" for teacher in ("none", "lenet")]
+    backend = BackendSettings(name="aer", kind="aer")
+    units = [EvaluationUnit(row, seed, "t", backend, None) for row in labels for seed in (0, 1)]
+    whole = format_markdown(summarise(outcomes, units[:8], settings))
+    assert "no outcome" not in whole
+    assert "left out" not in whole
     first = [item for item in outcomes if item.labels["task"] == "a"]
-    statistics = summarise(first, [], StudySettings(compare="teacher"))
-    for kept in ("none", "lenet"):
-        rows = [{"task": "b", "teacher": kept}, {"task": "c", "teacher": kept}]
-        statistics["cells"] += [{"labels": row, "n": 0, "seeds": [], "missing": [0, 1]} for row in rows]
-    nothing = pair({}, {})
-    statistics["comparisons"].append({"labels": {"task": "c"}, "teacher": "lenet", "against": "none", **nothing})
-    text = format_markdown(statistics)
-    assert "4 of 6 rows have no outcome yet" in text
+    text = format_markdown(summarise(first, units, settings))
+    assert "4 of 6 rows have no outcome (not run yet, or failed) and are left out: b, none; b, lenet; c, none;" in text
+    assert "2 of 3 comparisons are left out" in text
+    assert "1 of 1 averages are left out" in text  # of which b and c would be
     assert "| c |" not in text
     assert "refused" not in text
     assert text.count("| a |") == 3  # two cells and their comparison
-    assert "no outcome yet" not in format_markdown(summarise(outcomes, [], StudySettings(compare="teacher")))
+    assert format_markdown(summarise([], units, settings)).count("|") == 0
 
 
 def test_every_measure_has_an_interval_over_seeds_and_one_seed_has_none(outcomes: list[Outcome]) -> None:

@@ -87,6 +87,7 @@ def run(finished: Path, workplace: Path) -> Path:
         (["--lr", "-1"], ["training.learning_rate = -1"]),
         (["--batch-size", "1", "--student", "hybrid"], ["--batch-size 1", "student.normalise=false"]),
         (["--student", "hybrid", "--reduction", "pca"], ["student.reduction = pca has no effect", "--student qnn"]),
+        (["--set", "student.dropout=0.5"], ["student.dropout = 0.5 is of the hybrid", "--student hybrid"]),
         (["--student", "hybrid", "--encoding", "zz"], ["student.encoding = zz has no effect"]),
         (["--batch-size", "x"], ["not a valid integer"]),
         (["--device", "cuda:99"], ["'cuda:99'", "--device"]),

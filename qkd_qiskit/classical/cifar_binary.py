@@ -19,7 +19,13 @@ CHECKSUMS = {
     "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
 }
 """MD5 of the official files."""
+REMEDY = f"Unpack cifar-10-binary.tar.gz again into the folder that holds {FOLDER}."
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+
+
+def is_complete(folder: Path) -> bool:
+    """Find out whether all six files are there."""
+    return all((folder / name).is_file() for name in CHECKSUMS)
 
 
 def read_batches(folder: Path) -> tuple[Batch, Batch]:
@@ -43,9 +49,9 @@ def _read_batch(path: Path, checksum: str) -> Batch:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}. Get CIFAR-10's binary version again.") from error
+        raise DataError(f"{path} can't be read: {error.strerror}. {REMEDY}") from error
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != checksum:
-        raise DataError(f"{path} is damaged: its MD5 is {found}, wanted {checksum}. Delete it and get it again.")
+        raise DataError(f"{path} is damaged: its MD5 is {found}, wanted {checksum}. {REMEDY}")
     records = np.frombuffer(content, np.uint8).reshape(-1, 1 + int(np.prod(SHAPE)))
     return records[:, 1:].reshape(-1, *SHAPE).copy(), records[:, 0].astype(np.int64)

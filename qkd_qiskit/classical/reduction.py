@@ -49,17 +49,20 @@ def _standardised_linear(image_shape: ImageShape, num_features: int) -> nn.Modul
 
 
 def _convolutional(image_shape: ImageShape, num_features: int) -> nn.Module:
-    """The convolutions of the paper's first student, and one linear layer to `F` features."""
-    convolutions, width = build_convolutions("the reduction convolutional", image_shape)
+    """The convolutions of the paper's first student, without its dropout, and one linear layer to `F` features."""
+    convolutions, width = build_convolutions("the reduction convolutional", image_shape, "--reduction linear")
     return nn.Sequential(*convolutions, nn.Linear(width, num_features))
 
 
-def build_convolutions(name: str, image_shape: ImageShape, dropout: float | None = None) -> tuple[list[nn.Module], int]:
+def build_convolutions(
+    name: str, image_shape: ImageShape, otherwise: str, *, dropout: float | None = None
+) -> tuple[list[nn.Module], int]:
     """Build the convolutions of the paper's v1 student (arXiv 2311.13810): 5 x 5, 10 and 20 channels, each pooled.
 
     Args:
         name: of what they are for, in errors.
         image_shape: `(C, H, W)`.
+        otherwise: what to type for smaller images.
         dropout: share of the second one's channels that is left out in training; there is no such layer if `None`.
 
     Returns:
@@ -71,7 +74,9 @@ def build_convolutions(name: str, image_shape: ImageShape, dropout: float | None
     channels, height, width = image_shape
     rows, columns = (((side - 4) // 2 - 4) // 2 for side in (height, width))
     if min(rows, columns) < 1:
-        raise ConfigurationError(f"{name} needs images of at least 16 x 16 pixels, not {height} x {width}")
+        raise ConfigurationError(
+            f"{name} needs images of at least 16 x 16 pixels, not {height} x {width}; give larger ones, or {otherwise}"
+        )
     layers: list[nn.Module] = [
         nn.Conv2d(channels, 10, 5),
         nn.MaxPool2d(2),

@@ -47,7 +47,8 @@ class DataFolder:
     """Where to look for files.
 
     Attributes:
-        path: a folder in torchvision's layout (`MNIST/raw/...`, `cifar-10-batches-py/...`).
+        path: a folder in torchvision's layout (`MNIST/raw/...`, `cifar-10-batches-py/...`), or with CIFAR-10's
+            `cifar-10-batches-bin/...`.
         download: whether missing files may be downloaded into it.
     """
 
@@ -106,25 +107,31 @@ def load_fashion_mnist(folder: DataFolder) -> OfficialImages:
     return _load_idx("FashionMNIST", folder)
 
 
+_CIFAR10_FOLDERS = ("cifar-10-batches-py/", f"{cifar_binary.FOLDER}/ (cifar-10-binary.tar.gz, unpacked)")
+
+
 def load_cifar10(folder: DataFolder) -> OfficialImages:
     """Return CIFAR-10 (50,000 and 10,000 images of shape (3, 32, 32)), checked by MD5.
 
-    The Python version, which torchvision reads, is taken before the binary one where a folder has both: the pixels and
-    labels are the same.
+    The binary version is taken where it is complete, else the Python one, which torchvision reads: images and labels
+    are the same.
 
     Raises:
         DataError: If the files are missing or damaged and can't be downloaded.
     """
-    source = import_torchvision().datasets.CIFAR10
-    binary = folder.path / cifar_binary.FOLDER
-    if binary.is_dir() and not any((folder.path / name).exists() for name in (source.base_folder, source.filename)):
-        training, testing = cifar_binary.read_batches(binary)
+    if cifar_binary.is_complete(folder.path / cifar_binary.FOLDER):
+        training, testing = cifar_binary.read_batches(folder.path / cifar_binary.FOLDER)
         return OfficialImages(*training, *testing)
+    source = import_torchvision().datasets.CIFAR10
     root = _unpack_cifar10(folder, source)
     try:
         train, test = source(root, train=True), source(root, train=False)
     except (OSError, RuntimeError) as error:
-        raise DataError(f"CIFAR-10 in {root} is damaged: {error}. Delete {root / source.base_folder}.") from error
+        batches = root / source.base_folder
+        raise DataError(
+            f"CIFAR-10 in {batches} is damaged or not whole. Delete that folder and unpack {source.filename} again, or "
+            f"put the binary version's six files into {folder.path / cifar_binary.FOLDER}."
+        ) from error
     pixels = [np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)) for part in (train, test)]
     labels = [np.asarray(part.targets, dtype=np.int64) for part in (train, test)]
     return OfficialImages(pixels[0], labels[0], pixels[1], labels[1])
@@ -177,7 +184,7 @@ def _unpack_cifar10(folder: DataFolder, source: Any) -> Path:
         _fill_aside(folder.path, source.base_folder, lambda aside: source(aside, download=True))
         return folder.path
     if not archive.is_file():
-        raise DataError(_say_what_to_put("CIFAR10", folder.path, [source.filename, f"{source.base_folder}/"]))
+        raise DataError(_say_what_to_put("CIFAR10", folder.path, [source.filename, *_CIFAR10_FOLDERS]))
     files = import_torchvision().datasets.utils
     if not files.check_integrity(str(archive), source.tgz_md5):
         raise DataError(f"{archive} is damaged (its MD5 is not {source.tgz_md5}). Delete it and get it again.")

@@ -94,7 +94,8 @@ class StudentSettings(Section):
         layer: `quantum`, or a control: `frozen` (the circuit's weights are not trained) or `classical` (a classical
             layer of as many weights and outputs in place of the circuit).
         reduction: `linear`, `standardised_linear` (pixels are standardised first), `convolutional` (the convolutions of
-            the `hybrid` student and a linear layer), `average_pool`, `max_pool`, `centre_crop` or `pca`.
+            the `hybrid` student without dropout, and a linear layer), `average_pool`, `max_pool`, `centre_crop` or
+            `pca`.
         encoding: `amplitude`, `complex_amplitude` (twice as many features), `angle`, `hadamard_angle`, `qubit`, `zz` or
             `reuploading`.
         observables: `parities`, `z` or `projectors`.

@@ -54,7 +54,7 @@ def _check_student(chosen: StudentSettings) -> None:
     if chosen.feature_scale != 1 and (fixed or chosen.normalise):
         raise ConfigurationError(
             f"student.feature_scale = {chosen.feature_scale:g} would be divided out again, by standardising or by the "
-            "norm of the amplitudes, or there are no weights to scale; leave it out, or give a linear reduction, a "
+            "norm of the amplitudes, or there are no weights to scale; leave it out, or give a trained reduction, a "
             "bounded encoding and --set student.normalise=false"
         )
     head = build_head(chosen.head, chosen.qubits, len(circuit.observables), blueprint.num_classes)
@@ -67,9 +67,14 @@ def _check_student(chosen: StudentSettings) -> None:
 
 
 def _refuse_idle_stages(chosen: StudentSettings) -> None:
-    if chosen.kind != "hybrid":
-        return
     usual = StudentSettings()
+    if chosen.kind != "hybrid":
+        if chosen.dropout != usual.dropout:
+            raise ConfigurationError(
+                f"student.dropout = {chosen.dropout:g} is of the hybrid student's CNN, and a {chosen.kind} student has "
+                "none; leave it out, or give --student hybrid"
+            )
+        return
     for name, own in (("reduction", None), ("encoding", "hadamard_angle"), ("ansatz", "none"), ("observables", None)):
         value = getattr(chosen, name)
         if value not in (getattr(usual, name), own):

@@ -307,7 +307,9 @@ def _qnn_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
 
 def _hybrid_features(blueprint: StudentBlueprint, num_features: int) -> nn.Module:
     """Build the small CNN of the paper's v1 student (arXiv 2311.13810), its input size inferred from the images."""
-    convolutions, width = build_convolutions("the hybrid student", blueprint.image_shape, blueprint.dropout)
+    convolutions, width = build_convolutions(
+        "the hybrid student", blueprint.image_shape, "--student qnn", dropout=blueprint.dropout
+    )
     return nn.Sequential(
         *convolutions,
         nn.Linear(width, 50),

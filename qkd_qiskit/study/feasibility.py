@@ -22,8 +22,8 @@ def check_cell(settings: Settings) -> None:
     """Find names, numbers and combinations that can't be.
 
     Raises:
-        ConfigurationError: a name is unknown, the circuit can't be built, the image has fewer pixels than features, or
-            a PCA has more components than samples.
+        ConfigurationError: a name is unknown, the circuit can't be built, the image has fewer pixels than features
+            or is too small for convolutions, or a PCA has more components than samples.
     """
     if settings.backend.kind == "ibm":
         raise ConfigurationError(

@@ -74,9 +74,16 @@ def test_the_binary_version_holds_the_same_images(tmp_path: Path, monkeypatch: p
     found = load_dataset("cifar10", data_dir=batches.parent)
     for part in ("train", "validation", "test", "teacher_train"):
         assert getattr(found, part).digest == getattr(wanted, part).digest
+    (batches.parent / "cifar-10-batches-py").mkdir()  # an empty folder hides nothing
+    assert load_dataset("cifar10", data_dir=batches.parent).test.digest == wanted.test.digest
     (batches / "data_batch_2.bin").write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"data_batch_2\.bin is damaged.*Delete it"):
+    with pytest.raises(DataError, match=r"data_batch_2\.bin is damaged.*Unpack cifar-10-binary\.tar\.gz again"):
         load_dataset("cifar10", data_dir=batches.parent)
     (batches / "data_batch_2.bin").unlink()
-    with pytest.raises(DataError, match=r"data_batch_2\.bin can't be read: No such file.*binary version"):
+    with pytest.raises(DataError, match=r"cifar-10-batches-py is damaged or not whole.*six files into .*batches-bin"):
         load_dataset("cifar10", data_dir=batches.parent)
+    (batches.parent / "cifar-10-batches-py").rmdir()
+    with pytest.raises(DataError, match=r"lacks cifar-10-python\.tar\.gz.*cifar-10-batches-bin/ \(cifar-10-binary"):
+        load_dataset("cifar10", data_dir=batches.parent)
+    shutil.copytree(tmp_path / "python" / "cifar-10-batches-py", batches.parent / "cifar-10-batches-py")
+    assert load_dataset("cifar10", data_dir=batches.parent).test.digest == wanted.test.digest

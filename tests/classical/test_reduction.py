@@ -6,7 +6,7 @@ import torch
 from scipy.signal import correlate2d
 from sklearn.decomposition import PCA
 
-from qkd_qiskit.classical.reduction import build_reduction, fit_reduction
+from qkd_qiskit.classical.reduction import REDUCTIONS, build_reduction, check_reduction, fit_reduction
 from qkd_qiskit.exceptions import ConfigurationError
 
 COLOUR = torch.rand(7, 3, 12, 20, generator=torch.Generator().manual_seed(0))
@@ -75,8 +75,18 @@ def test_convolutions_are_those_of_scipy_and_large_enough_images_only() -> None:
             blocks = np.stack(sums)[:, : 2 * rows, : 2 * columns].reshape(-1, rows, 2, columns, 2)
             maps = np.maximum(blocks.max(axis=(2, 4)), 0)
         np.testing.assert_allclose(found, linear[0] @ maps.ravel() + linear[1], atol=1e-5)
-    with pytest.raises(ConfigurationError, match="convolutional needs images of at least 16 x 16 pixels, not 12 x 20"):
-        build_reduction("convolutional", (3, 12, 20), 6)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"convolutional needs images of at least 16 x 16 pixels, not 12 x 20.*--reduction linear",
+    ):
+        check_reduction("convolutional", (3, 12, 20), 6)
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_check_draws_nothing(name: str) -> None:
+    before = torch.get_rng_state()
+    check_reduction(name, (3, 28, 28), 16)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", ["pca", "standardised_linear"])

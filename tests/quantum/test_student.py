@@ -184,3 +184,10 @@ def test_a_weight_that_is_not_finite_is_named() -> None:
         student.quantum.weight[2] = torch.nan
     with pytest.raises(ConfigurationError, match=r"w\[2\] of sample 0 is nan"):
         student.parameter_values(IMAGES)
+
+
+def test_a_hybrid_student_s_weights_keep_their_names() -> None:
+    """Checkpoints hold them."""
+    names = [f"features.{layer}.{part}" for layer in (0, 3, 8, 11) for part in ("weight", "bias")]
+    student = make("exact", kind="hybrid", normalise=False)
+    assert [name for name in student.state_dict() if name.startswith("features")] == names

@@ -56,7 +56,10 @@ def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | 
     name = record["name"]
     file = f"jobs/{name}.toml" if name in list_files("jobs") else f"{name}.toml"
     restricted = [*(f" --only '{item}'" for item in only), *([f" --seeds {seeds}"] if seeds else [])]
-    command = f"QKD_DATA_DIR=/path/to/data qkd-qiskit run {name if '/' in file else file}{''.join(restricted)}"
+    data = any(cell.settings.data.dataset != "digits" for cell in cells)
+    command = (
+        f"{'QKD_DATA_DIR=/path/to/data ' * data}qkd-qiskit run {name if '/' in file else file}{''.join(restricted)}"
+    )
     parts = [
         f"# {title or record['description']}",
         f"    {command}\n    python benchmarks/publish.py runs/{name}",

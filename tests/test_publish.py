@@ -39,7 +39,7 @@ def test_a_page_has_the_study_s_table_command_versions_and_time() -> None:
     answer = publish("study", "--title", "Two sizes", "--out", "pages")
     assert answer.returncode == 0, answer.stderr
     page = Path("pages/little.md").read_text()
-    assert page.startswith("# Two sizes\n\n    QKD_DATA_DIR=/path/to/data qkd-qiskit run little.toml\n")
+    assert page.startswith("# Two sizes\n\n    qkd-qiskit run little.toml\n")
     assert "The job file is `little.toml`: two digits, two sizes." in page
     assert "4 of 4 evaluations of 4 trainings; cells" in page
     assert "with 1 process on" in page

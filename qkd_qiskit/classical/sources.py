@@ -184,7 +184,7 @@ def _unpack_cifar10(folder: DataFolder, source: Any) -> Path:
         _fill_aside(folder.path, source.base_folder, lambda aside: source(aside, download=True))
         return folder.path
     if not archive.is_file():
-        raise DataError(_say_what_to_put("CIFAR10", folder.path, [source.filename, *_CIFAR10_FOLDERS]))
+        raise DataError(_say_what_to_put("CIFAR10", folder.path, [" or ".join([source.filename, *_CIFAR10_FOLDERS])]))
     files = import_torchvision().datasets.utils
     if not files.check_integrity(str(archive), source.tgz_md5):
         raise DataError(f"{archive} is damaged (its MD5 is not {source.tgz_md5}). Delete it and get it again.")
@@ -228,8 +228,10 @@ def _say_what_to_put(name: str, folder: Path, files: list[str]) -> str:
         if name == "CIFAR10"
         else f"FOLDER/{name}/raw/..."
     )
+    inside = name == "CIFAR10" and folder.name in ("cifar-10-batches-py", cifar_binary.FOLDER)
+    parent = " (what you named lies inside of such a FOLDER: name that one)" if inside else ""
     return (
         f"{name} is not in {folder}, which lacks {', '.join(files)}. Put the files there, or name the folder that has "
-        f"them in torchvision's layout ({layout}) with --data-dir FOLDER or QKD_DATA_DIR. Without files there is "
-        "--dataset digits."
+        f"them in torchvision's layout ({layout}) with --data-dir FOLDER or QKD_DATA_DIR{parent}. Without files there "
+        "is --dataset digits."
     )

@@ -85,5 +85,7 @@ def test_the_binary_version_holds_the_same_images(tmp_path: Path, monkeypatch: p
     (batches.parent / "cifar-10-batches-py").rmdir()
     with pytest.raises(DataError, match=r"lacks cifar-10-python\.tar\.gz.*cifar-10-batches-bin/ \(cifar-10-binary"):
         load_dataset("cifar10", data_dir=batches.parent)
+    with pytest.raises(DataError, match="lies inside of such a FOLDER"):
+        load_dataset("cifar10", data_dir=batches)
     shutil.copytree(tmp_path / "python" / "cifar-10-batches-py", batches.parent / "cifar-10-batches-py")
     assert load_dataset("cifar10", data_dir=batches.parent).test.digest == wanted.test.digest

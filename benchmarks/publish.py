@@ -32,9 +32,12 @@ SHOWN = ("qkd_qiskit", "qiskit", "qiskit-aer", "qiskit-machine-learning", "torch
 @click.option("--title", help="The page's heading; the job file's description if not given.")
 @click.option("--only", multiple=True, metavar="AXIS=LABEL", help="As the study was run, for the command on the page.")
 @click.option("--seeds", help="As the study was run, for the command on the page.")
+@click.option("--page", help="The page's file name; the study's if not given. For one of several parts of a study.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/results"), show_default=True)
-def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | None, out: Path) -> None:
-    """Write `OUT/NAME.md` and `OUT/NAME.csv` of a study."""
+def publish(
+    study: Path, title: str | None, only: tuple[str, ...], seeds: str | None, page: str | None, out: Path
+) -> None:
+    """Write `OUT/PAGE.md` and `OUT/PAGE.csv` of a study."""
     try:
         record = read_json(study / "study.json")
         outcomes = load_outcomes(study)
@@ -55,22 +58,22 @@ def publish(study: Path, title: str | None, only: tuple[str, ...], seeds: str | 
     statistics = summarise(outcomes, units, StudySettings(**record["study"]))
     name = record["name"]
     file = f"jobs/{name}.toml" if name in list_files("jobs") else f"{name}.toml"
+    page = page or name
     restricted = [*(f" --only '{item}'" for item in only), *([f" --seeds {seeds}"] if seeds else [])]
-    data = any(cell.settings.data.dataset != "digits" for cell in cells)
-    command = (
-        f"{'QKD_DATA_DIR=/path/to/data ' * data}qkd-qiskit run {name if '/' in file else file}{''.join(restricted)}"
-    )
+    part = "".join(restricted)
+    data = "QKD_DATA_DIR=/path/to/data " if any(cell.settings.data.dataset != "digits" for cell in cells) else ""
+    command = f"{data}qkd-qiskit run {name if '/' in file else file}{part}"
     parts = [
         f"# {title or record['description']}",
-        f"    {command}\n    python benchmarks/publish.py runs/{name}",
-        f"The job file is `{file}`: {record['description']}. {describe_work(study, len(units), outcomes)}",
-        f"{describe_versions(outcomes)} `{name}.csv` has counts by seed, losses, calibration errors and seconds, too.",
+        f"    {command}\n    python benchmarks/publish.py runs/{name}{part}{f' --page {page}' * (page != name)}",
+        f"The job file is `{file}`: {record['description']}. {describe_work(study, len(units), outcomes, part=bool(part))}",
+        f"{describe_versions(outcomes)} `{page}.csv` has counts by seed, losses, calibration errors and seconds, too.",
         format_markdown(statistics).rstrip(),
     ]
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / f"{name}.md", "\n\n".join(parts) + "\n")
-    write_text(out / f"{name}.csv", format_csv(statistics))
-    click.echo(f"{out / name}.md, {name}.csv")
+    write_text(out / f"{page}.md", "\n\n".join(parts) + "\n")
+    write_text(out / f"{page}.csv", format_csv(statistics))
+    click.echo(f"{out / page}.md, {page}.csv")
 
 
 def check_command(
@@ -103,8 +106,8 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def describe_work(study: Path, wanted: int, outcomes: list[Outcome]) -> str:
-    """Say how much was done and how long it took, on what."""
+def describe_work(study: Path, wanted: int, outcomes: list[Outcome], *, part: bool) -> str:
+    """Say how much was done and how long it took, on what; a part may share its folder with others."""
     trainings = {item.training: item.seconds for item in outcomes}
     parts = [f"{len(outcomes)} of {wanted} evaluations of {len(trainings)} trainings"]
     for what in ("teachers", "cells"):
@@ -115,7 +118,9 @@ def describe_work(study: Path, wanted: int, outcomes: list[Outcome]) -> str:
             sittings = f", in {len(those)} sittings" if len(those) > 1 else ""
             killed = f", {len(those) - len(timed)} of them killed and not counted" if len(those) > len(timed) else ""
             seconds = describe_seconds(sum(item["seconds"] for item in timed))
-            parts.append(f"{what} {seconds} with {places} on {timed[-1]['cores']} cores{sittings}{killed}")
+            parts.append(
+                f"{what}{' (of all parts in the folder)' * part} {seconds} with {places} on {timed[-1]['cores']} cores{sittings}{killed}"
+            )
     median = statistics_.median(trainings.values())
     return f"{'; '.join(parts)}; a training took {median:.0f} s of a worker, in the median."
 

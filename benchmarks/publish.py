@@ -63,10 +63,11 @@ def publish(
     part = "".join(restricted)
     data = "QKD_DATA_DIR=/path/to/data " if any(cell.settings.data.dataset != "digits" for cell in cells) else ""
     command = f"{data}qkd-qiskit run {name if '/' in file else file}{part}"
+    work = describe_work(study, len(units), outcomes, part=bool(part))
     parts = [
         f"# {title or record['description']}",
         f"    {command}\n    python benchmarks/publish.py runs/{name}{part}{f' --page {page}' * (page != name)}",
-        f"The job file is `{file}`: {record['description']}. {describe_work(study, len(units), outcomes, part=bool(part))}",
+        f"The job file is `{file}`: {record['description']}. {work}",
         f"{describe_versions(outcomes)} `{page}.csv` has counts by seed, losses, calibration errors and seconds, too.",
         format_markdown(statistics).rstrip(),
     ]
@@ -109,6 +110,7 @@ def _write(path: Path, text: str) -> None:
 def describe_work(study: Path, wanted: int, outcomes: list[Outcome], *, part: bool) -> str:
     """Say how much was done and how long it took, on what; a part may share its folder with others."""
     trainings = {item.training: item.seconds for item in outcomes}
+    others = " (of all parts in the folder)" if part else ""
     parts = [f"{len(outcomes)} of {wanted} evaluations of {len(trainings)} trainings"]
     for what in ("teachers", "cells"):
         those = [item for item in read_sittings(study) if item["what"] == what]
@@ -118,9 +120,7 @@ def describe_work(study: Path, wanted: int, outcomes: list[Outcome], *, part: bo
             sittings = f", in {len(those)} sittings" if len(those) > 1 else ""
             killed = f", {len(those) - len(timed)} of them killed and not counted" if len(those) > len(timed) else ""
             seconds = describe_seconds(sum(item["seconds"] for item in timed))
-            parts.append(
-                f"{what}{' (of all parts in the folder)' * part} {seconds} with {places} on {timed[-1]['cores']} cores{sittings}{killed}"
-            )
+            parts.append(f"{what}{others} {seconds} with {places} on {timed[-1]['cores']} cores{sittings}{killed}")
     median = statistics_.median(trainings.values())
     return f"{'; '.join(parts)}; a training took {median:.0f} s of a worker, in the median."
 

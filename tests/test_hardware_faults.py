@@ -120,7 +120,9 @@ def test_f8_a_wrong_key_is_said_at_once(
 def test_f8_a_revoked_token_is_not_a_missing_device(run: Path, server: RuntimeServer, clock: FastClock) -> None:
     server.faults.add("GET", "/backends*", "401", times=None)
     server.faults.add("GET", "/jobs", "401", times=None)
-    evaluate(run, code=7)
+    result = evaluate(run, code=7)
+    assert "the token is wrong, expired or revoked" in result.stderr
+    assert "make a new API key" in result.stderr
 
 
 @pytest.mark.parametrize("mode", ["session", "batch"])

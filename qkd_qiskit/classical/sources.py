@@ -22,6 +22,11 @@ from qkd_qiskit.exceptions import DataError
 DIGITS_TEST_FRACTION = 0.2
 DIGITS_TEST_SEED = 20231113
 
+# Any one of these will do.
+_CIFAR10_FILES = (
+    f"cifar-10-python.tar.gz or cifar-10-batches-py/ or {cifar_binary.FOLDER}/ (cifar-10-binary.tar.gz, unpacked)"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class OfficialImages:
@@ -107,9 +112,6 @@ def load_fashion_mnist(folder: DataFolder) -> OfficialImages:
     return _load_idx("FashionMNIST", folder)
 
 
-_CIFAR10_FOLDERS = ("cifar-10-batches-py/", f"{cifar_binary.FOLDER}/ (cifar-10-binary.tar.gz, unpacked)")
-
-
 def load_cifar10(folder: DataFolder) -> OfficialImages:
     """Return CIFAR-10 (50,000 and 10,000 images of shape (3, 32, 32)), checked by MD5.
 
@@ -184,7 +186,7 @@ def _unpack_cifar10(folder: DataFolder, source: Any) -> Path:
         _fill_aside(folder.path, source.base_folder, lambda aside: source(aside, download=True))
         return folder.path
     if not archive.is_file():
-        raise DataError(_say_what_to_put("CIFAR10", folder.path, [" or ".join([source.filename, *_CIFAR10_FOLDERS])]))
+        raise DataError(_say_what_to_put("CIFAR10", folder.path, [_CIFAR10_FILES]))
     files = import_torchvision().datasets.utils
     if not files.check_integrity(str(archive), source.tgz_md5):
         raise DataError(f"{archive} is damaged (its MD5 is not {source.tgz_md5}). Delete it and get it again.")
@@ -217,7 +219,7 @@ def _download(name: str, folder: Path, fetch: Callable[[], Any]) -> None:
         with filelock.FileLock(folder / ".download.lock"):
             fetch()
     except (OSError, RuntimeError) as error:
-        files = [f"{file}[.gz]" for file in idx.CHECKSUMS.get(name, {})] or ["cifar-10-python.tar.gz"]
+        files = [f"{file}[.gz]" for file in idx.CHECKSUMS.get(name, {})] or [_CIFAR10_FILES]
         raise DataError(f"{name} could not be downloaded: {error}.\n{_say_what_to_put(name, folder, files)}") from error
 
 

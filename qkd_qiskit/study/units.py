@@ -12,6 +12,9 @@ from qkd_qiskit.files import digest_of
 FORMAT = 1
 """Goes up when a unit of the same settings would have another answer or another file."""
 
+FORMATS_BY_LAYER = {"classical": 2}
+"""The same for trainings of one `student.layer` alone; 2: the classical control passes on all features."""
+
 Labels = dict[str, str | int | float]
 """Names of axes and labels of their values, in the order of the job file."""
 
@@ -78,7 +81,8 @@ class Cell:
 
 def training_key(settings: Settings) -> str:
     """Return the key of a training: a hash of its settings."""
-    return digest_of({"format": FORMAT, "settings": settings.identity})[:24]
+    number = FORMATS_BY_LAYER.get(settings.student.layer, FORMAT)
+    return digest_of({"format": number, "settings": settings.identity})[:24]
 
 
 def describe(labels: Mapping[str, Any]) -> str:

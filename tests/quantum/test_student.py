@@ -97,15 +97,25 @@ def test_a_classical_control_has_as_many_weights_and_outputs(choices: dict) -> N
     assert values.abs().max() < 1
 
 
-@pytest.mark.parametrize("num_weights", [0, 6])
+@pytest.mark.parametrize("num_weights", [0, 2, 3, 6])
 def test_a_classical_control_is_its_formula(num_weights: int) -> None:
     torch.manual_seed(3)
     control = ClassicalControl(5, torch.randn(num_weights), 4, 2.0)
     inputs = torch.randn(3, 5)
+    weights = control.weight.detach().numpy()
     for sample, found in zip(inputs.numpy(), control(inputs).detach().numpy()):
         hidden = control.inner.numpy() @ sample
-        inside = control.outer.numpy() @ (control.weight.detach().numpy() * hidden) if num_weights else hidden
+        scaled = [weights[j % num_weights] * value for j, value in enumerate(hidden)] if num_weights else None
+        inside = control.outer.numpy() @ np.array(scaled) if num_weights else hidden
         np.testing.assert_allclose(found, np.tanh(inside), atol=1e-6)
+
+
+@pytest.mark.parametrize(("features", "weights"), [(16, 28), (64, 12)])
+def test_a_classical_control_passes_on_all_features(features: int, weights: int) -> None:
+    torch.manual_seed(4)
+    control = ClassicalControl(features, torch.ones(weights), 255, 1.0)
+    slope = torch.autograd.functional.jacobian(control, torch.zeros(features))  # tanh is the identity at 0
+    assert torch.linalg.matrix_rank(slope) == features
 
 
 @pytest.mark.parametrize("choices", [choices for choices in CONTROLLED if choices.get("ansatz") != "none"])

@@ -64,6 +64,7 @@ def show_training(result: dict[str, Any], as_json: bool, *, is_last: bool = True
     if as_json:
         click.echo(json.dumps(result))
         return
+    from qkd_qiskit.config.job import DEAD_BELOW
     from qkd_qiskit.console import describe_seconds, show_facts
 
     teacher = result["teacher_test_accuracy"]
@@ -77,5 +78,12 @@ def show_training(result: dict[str, Any], as_json: bool, *, is_last: bool = True
             "time": f"{describe_seconds(result['seconds'])} in all, epochs at {result['samples_per_second']:.0f}/s",
         },
     )
+    if result["test_accuracy"] < DEAD_BELOW / len(result["classes"]):
+        click.echo(
+            f"warning: below {DEAD_BELOW} times chance ({1 / len(result['classes']):.1%}), so this student has hardly "
+            "learnt; train longer (--epochs), in batches (--batch-size 16), with --head affine or another --seed: see "
+            "docs/results/README.md on what cures such seeds",
+            err=True,
+        )
     if is_last and result.get("layer") != "classical":  # which has no circuit that a backend could run
         click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")

@@ -65,6 +65,13 @@ def test_a_classical_control_runs_on_no_backend(workplace: Path, command: str) -
     assert "result.json" in refused.stderr
 
 
+def test_a_classical_control_is_not_exported(workplace: Path) -> None:
+    train("--layer", "classical", out="control")
+    refused = call("export", "control", code=2)
+    assert "it has no circuit to export" in refused.stderr
+    assert not Path("control/export").exists()
+
+
 def test_a_classical_control_in_memory() -> None:
     dataset = qkd.load_dataset("digits", classes="0-1", seed=0)
     control = qkd.build_student(dataset, qubits=2, layer="classical")

@@ -266,3 +266,18 @@ def test_the_python_interface_reads_as_the_method_section() -> None:
     best = max(facts["validation_accuracy"] for facts in history)
     correct = (student.student(dataset.validation.pixels).argmax(1) == dataset.validation.labels).float().mean()
     assert float(correct) == pytest.approx(best)
+
+
+def test_a_student_that_has_not_learnt_is_remarked_on(workplace: Path) -> None:
+    stuck = ["--set", "training.learning_rate=1e-9", "--reduction", "average_pool", "--qubits", "1", "--ansatz", "none"]
+    told = call("train", "--teacher", "none", "--epochs", "1", *stuck, "--out", "stuck")
+    assert json.loads(Path("stuck/result.json").read_text())["test_accuracy"] < 0.15
+    assert "below 1.5 times chance (10.0%)" in told.stderr
+    assert "times chance" not in call("train", *SMALL, "--teacher", "none", "--out", "learnt").stderr
+
+
+def test_more_images_asked_for_than_there_are_is_said(workplace: Path) -> None:
+    few = ["--teacher", "none", "--epochs", "1", "--qubits", "2", "--classes", "0,8"]
+    told = call("train", *few, "--train-per-class", "500", "--set", "data.augment.copies=1")
+    assert "500 training images a class were asked for; digits has 125 of the rarest" in told.stderr
+    assert "were asked for" not in call("train", *few, "--train-per-class", "100").stderr

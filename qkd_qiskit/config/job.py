@@ -73,6 +73,10 @@ class ConditionSettings(Section):
     values: tuple[ConditionValue, ...]
 
 
+DEAD_BELOW = 1.5
+"""A student has not learnt if its test accuracy is below so many times chance, `1 / K`."""
+
+
 class StudySettings(Section):
     """The `[study]` table of a job file.
 
@@ -87,7 +91,7 @@ class StudySettings(Section):
     seeds: tuple[int, ...] = (0,)
     compare: str | None = None
     pool: tuple[str, ...] = ()
-    dead_below: float = Field(default=1.5, gt=0)
+    dead_below: float = Field(default=DEAD_BELOW, gt=0)
 
     @field_validator("seeds", mode="before")
     @classmethod

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from qkd_qiskit.config import BackendSettings, validate
 from qkd_qiskit.distillation.checkpoints import name_weights, restore_student
-from qkd_qiskit.exceptions import RunError
+from qkd_qiskit.exceptions import ConfigurationError, RunError
 from qkd_qiskit.execution.circuit_export import plain_name, read_circuit, write_circuit
 from qkd_qiskit.execution.circuit_files import adopt_parameters
 from qkd_qiskit.execution.compilation import CompiledCircuit, IsaMetrics, check_equivalence, lay_out
@@ -47,6 +47,7 @@ def export_run(run: RunDirectory, out: Path | None = None, *, listener: Listener
         The content of `export.json`, with the folder's path under `folder`.
 
     Raises:
+        ConfigurationError: the run is a classical control, which has no circuit.
         RunError: the run has not ended, one of its files is damaged, or the folder is not empty or can't be written.
         DataError: the images are not there any more.
     """
@@ -57,7 +58,9 @@ def export_run(run: RunDirectory, out: Path | None = None, *, listener: Listener
         raise RunError(f"{out} is not an empty folder; choose another --out, nothing was changed")
     placed, _ = load_placed(run, listener)
     if placed.compilation is None:
-        raise RunError(f"{run} is a classical control: it has no circuit to export; its weights are in {run.best}")
+        raise ConfigurationError(
+            f"{run} is a classical control: it has no circuit to export; its weights are in {run.best}"
+        )
     result, environment = read_json(run.result), read_json(run.path / "environment.json")
     facts = {
         "format": FORMAT,

@@ -201,6 +201,12 @@ def load_data(settings: Settings, listener: Listener) -> Dataset:
     )
     sizes = ", ".join(f"{len(part)} {name}" for name, part in _parts(dataset).items())
     listener.say(f"data: {dataset.name}, {dataset.num_classes} classes, {sizes}")
+    fewest = int(dataset.train.labels.bincount().min()) // (1 + data.augment.copies)
+    if data.train_per_class and fewest < data.train_per_class:
+        listener.say(
+            f"data: {data.train_per_class} training images a class were asked for; {dataset.name} has {fewest} of the "
+            "rarest, and all are taken"
+        )
     return dataset
 
 

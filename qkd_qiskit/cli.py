@@ -104,7 +104,7 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--layer": (
         "student.layer",
         str,
-        "quantum, or a control: frozen (circuit not trained), classical (as many weights, no circuit).  [quantum]",
+        "quantum, or a control: frozen (circuit not trained), classical, mlp (as many weights, no circuit).  [quantum]",
     ),
     "--reduction": (
         "student.reduction",

@@ -80,10 +80,9 @@ def show_training(result: dict[str, Any], as_json: bool, *, is_last: bool = True
     )
     if result["test_accuracy"] < DEAD_BELOW / len(result["classes"]):
         click.echo(
-            f"warning: below {DEAD_BELOW} times chance ({1 / len(result['classes']):.1%}), so this student has hardly "
-            "learnt; train longer (--epochs), in batches (--batch-size 16), with --head affine or another --seed: see "
-            "docs/results/README.md on what cures such seeds",
+            f"warning: test accuracy below {DEAD_BELOW} times chance ({1 / len(result['classes']):.1%}): this student "
+            "has learnt little. Try another --seed; docs/results/README.md has what cures such seeds",
             err=True,
         )
-    if is_last and result.get("layer") != "classical":  # which has no circuit that a backend could run
+    if is_last and result["isa"]:  # a classical control has no circuit that a backend could run
         click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")

@@ -279,5 +279,7 @@ def test_a_student_that_has_not_learnt_is_remarked_on(workplace: Path) -> None:
 def test_more_images_asked_for_than_there_are_is_said(workplace: Path) -> None:
     few = ["--teacher", "none", "--epochs", "1", "--qubits", "2", "--classes", "0,8"]
     told = call("train", *few, "--train-per-class", "500", "--set", "data.augment.copies=1")
-    assert "500 training images a class were asked for; digits has 125 of the rarest" in told.stderr
+    assert (
+        "500 training images a class were asked for; after validation 125 are left of the rarest class" in told.stderr
+    )
     assert "were asked for" not in call("train", *few, "--train-per-class", "100").stderr

@@ -1,4 +1,4 @@
-"""The classical control: what a layer with as many weights and outputs as the circuit, but no qubits, can do."""
+"""Classical controls: what layers with as many weights and outputs as the circuit, but no qubits, can do."""
 
 from __future__ import annotations
 
@@ -7,34 +7,41 @@ import math
 import torch
 from torch import nn
 
+BEND = 2.0
+"""How far the first tanh of a nonlinear control is driven: it maps normal values of this standard deviation at most."""
+
 
 class ClassicalControl(nn.Module):
-    """`tanh(R2 (w * (R1 x)))`: fixed random matrices around `P` trained weights, bounded like expectation values.
+    """`tanh(R2 (w * f(R1 x)))`: fixed random matrices around `P` trained weights, bounded like expectation values.
 
-    Between the matrices are `max(P, F)` values, so that they pass on all of `x`, as a circuit does; with fewer weights
-    than features they share weights: value `j` is scaled by `w[j mod P]`. Without weights it is a fixed `tanh(R x)`.
-    `x` is what the circuit takes of a sample: amplitudes of norm 1, or bounded angles (of `zz` the qubits' own, the
-    pairs' being products of them). `R1` is drawn from a normal distribution and divided by the largest norm of `x`,
-    `R2` by the root of the number of values between, so that tanh does not saturate. Both are buffers: a checkpoint
+    `f` is the identity, or tanh if `nonlinear`. The linear control is nearly an affine map as a whole: `R2` keeps the
+    outer tanh from bending much. Expectation values are quadratic in amplitudes, so behind a linear layer this control
+    tells what any nonlinearity is worth, and the nonlinear one what is left for the circuit.
+
+    Between the matrices are `max(P, F)` values, so that none narrower than `x` stands in the way; with fewer weights
+    than features they share weights: value `j` is scaled by `w[j mod P]`. Without weights it is `tanh(R1 x)` alone. `x`
+    is what the circuit takes of a sample: amplitudes of norm 1, or bounded angles (of `zz` the qubits' own, the pairs'
+    being products of them). `R1` is drawn from a normal distribution and divided by the largest norm of `x` (times
+    `BEND` if nonlinear), `R2` is divided by the root of the number of values between. Both are buffers: a checkpoint
     holds them.
-
-    With `P` values in the middle whatever `F` (56 for 256 amplitudes of 8 qubits and three layers) the control loses
-    what the circuit is given: it was up to 3 points worse on MNIST behind fixed reductions, and the circuit looked good
-    beside it.
 
     Args:
         num_inputs: `F`, columns of `x`.
         weights: initial `(P,)`: the circuit's, so that both start alike.
         num_outputs: `O`.
         largest: largest norm of a row of `x`.
+        nonlinear: whether the values between the matrices are bent, too.
     """
 
-    def __init__(self, num_inputs: int, weights: torch.Tensor, num_outputs: int, largest: float) -> None:
+    def __init__(
+        self, num_inputs: int, weights: torch.Tensor, num_outputs: int, largest: float, *, nonlinear: bool = False
+    ) -> None:
         super().__init__()
+        self.nonlinear = nonlinear
         count = len(weights)
         self.weight = nn.Parameter(weights.clone())
         width = max(count, num_inputs) if count else num_outputs
-        inner = torch.randn(width, num_inputs) / largest
+        inner = torch.randn(width, num_inputs) / largest * (BEND if nonlinear else 1.0)
         outer = torch.randn(num_outputs, width) / math.sqrt(width) if count else torch.zeros(num_outputs, 0)
         self.register_buffer("inner", inner)
         self.register_buffer("outer", outer)
@@ -48,4 +55,4 @@ class ClassicalControl(nn.Module):
             return torch.tanh(hidden)
         width = hidden.shape[-1]
         scales = self.weight.repeat(-(-width // len(self.weight)))[:width]
-        return torch.tanh((scales * hidden) @ self.outer.T)
+        return torch.tanh((scales * (hidden.tanh() if self.nonlinear else hidden)) @ self.outer.T)

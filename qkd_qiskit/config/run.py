@@ -110,7 +110,7 @@ class StudentSettings(Section):
     qubits: int = Field(default=4, ge=1, le=12)
     ansatz: str = "hardware_efficient"
     layers: int = Field(default=2, ge=0)
-    layer: Literal["quantum", "frozen", "classical"] = "quantum"
+    layer: Literal["quantum", "frozen", "classical", "mlp"] = "quantum"
     reduction: str = "linear"
     encoding: str = "amplitude"
     observables: str = "parities"
@@ -119,6 +119,11 @@ class StudentSettings(Section):
     normalise: bool = True
     dropout: float = Field(default=0.2, ge=0, lt=1)
     feature_scale: float = Field(default=1.0, gt=0)
+
+    @property
+    def has_circuit(self) -> bool:
+        """Whether this is a quantum student, frozen or not, and no classical control."""
+        return self.layer in ("quantum", "frozen")
 
 
 class DistillationSettings(Section):

@@ -37,7 +37,7 @@ def check_training_noise(settings: Settings) -> None:
         raise ConfigurationError("training.noise_scales has no noise to scale; give --backend aer_noisy")
     if training.recalibrate and settings.student.head == "paper":
         raise ConfigurationError("training.recalibrate: the paper's head has no weights; give --head affine")
-    if training.recalibrate and settings.student.layer == "classical":
+    if training.recalibrate and not settings.student.has_circuit:
         raise ConfigurationError("training.recalibrate: a classical control measures nothing; leave it out")
 
 

@@ -37,7 +37,7 @@ def load_placed(run: RunDirectory, listener: Listener | None = None) -> tuple[Pl
     dataset = load_data(settings, listener)
     blueprint = make_blueprint(settings.student, dataset)
     logical, compiled = blueprint.build_circuit(), None
-    if blueprint.layer != "classical":
+    if blueprint.has_circuit:
         logical, compiled = load_circuits(run.circuits, logical)
     place = open_training_place(settings.backend, settings.student.qubits)
     placed = place_student(

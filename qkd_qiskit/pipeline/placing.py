@@ -82,8 +82,8 @@ class PlacedStudent:
         """
         if self.compilation is None:
             raise ConfigurationError(
-                "a classical control (student.layer = classical) has no circuit to compile or to run on a device; its "
-                "accuracy on the test images is what training ends with, in result.json"
+                f"a classical control (student.layer = {self.student.blueprint.layer}) has no circuit to compile or to "
+                "run on a device; its accuracy on the test images is what training ends with, in result.json"
             )
 
 
@@ -119,7 +119,7 @@ def build_student(
     blueprint = make_blueprint(settings, dataset)
     logical = blueprint.build_circuit()
     place = open_training_place(resolved, settings.qubits)
-    compiled = None if settings.layer == "classical" else place.compile(logical)
+    compiled = place.compile(logical) if settings.has_circuit else None
     how: dict[str, Any] = {"engine": engine, "device": device, "seed": seed, "training": training}
     placed = place_student(blueprint, logical, compiled, place, dataset.classes, **how)
     fit_reduction(placed.student.features, dataset.train.pixels)
@@ -284,8 +284,8 @@ def check_control(student: StudentSettings, backend: BackendSettings) -> None:
     Raises:
         ConfigurationError: noise acts on gates, and there are none.
     """
-    if student.layer == "classical" and (backend.kind != "aer" or backend.noise):
+    if not student.has_circuit and (backend.kind != "aer" or backend.noise):
         raise ConfigurationError(
-            f"a classical control (student.layer = classical) has no gates that the noise of {backend.name} could act "
-            "on; give --backend aer"
+            f"a classical control (student.layer = {student.layer}) has no gates that the noise of {backend.name} "
+            "could act on; give --backend aer"
         )

@@ -108,7 +108,7 @@ def _compile(
     run: RunDirectory, blueprint: StudentBlueprint, place: Place
 ) -> tuple[StudentCircuit, CompiledCircuit | None]:
     """Compile the student's circuit, or read the one that the run has; a classical control has none."""
-    if blueprint.layer == "classical":
+    if not blueprint.has_circuit:
         return blueprint.build_circuit(), None
     if run.last.exists() or run.best.exists():
         return load_circuits(run.circuits, blueprint.build_circuit())
@@ -204,8 +204,8 @@ def load_data(settings: Settings, listener: Listener) -> Dataset:
     fewest = int(dataset.train.labels.bincount().min()) // (1 + data.augment.copies)
     if data.train_per_class and fewest < data.train_per_class:
         listener.say(
-            f"data: {data.train_per_class} training images a class were asked for; {dataset.name} has {fewest} of the "
-            "rarest, and all are taken"
+            f"data: {data.train_per_class} training images a class were asked for; after validation {fewest} are left "
+            "of the rarest class, and all of them are taken"
         )
     return dataset
 

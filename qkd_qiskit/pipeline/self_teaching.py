@@ -37,7 +37,7 @@ from qkd_qiskit.listening import Listener
 from qkd_qiskit.pipeline.placing import PlacedStudent, place_student
 from qkd_qiskit.quantum.student import QuantumStudent
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Goes up whenever training gives other weights for the same settings."""
 IRRELEVANT = {"probe", "device", "recalibrate"}
 """Settings of the training loop that don't change the weights, but for the kind of device."""

@@ -37,8 +37,9 @@ class StudentBlueprint:
         num_qubits: `Q`.
         ansatz: see `qkd_qiskit.quantum.ansatz` (`qnn` only).
         layers: layers of the ansatz (`qnn` only).
-        layer: one of `LAYERS`: `quantum`; `frozen`, the circuit's weights keep their initial values; or `classical`, a
-            classical layer of as many weights and outputs stands in for the circuit.
+        layer: one of `LAYERS`: `quantum`; `frozen`, the circuit's weights keep their initial values; or a classical
+            layer of as many weights and outputs stands in for the circuit: `classical`, or `mlp`, which is nonlinear
+            inside.
         reduction: see `qkd_qiskit.classical.reduction` (`qnn` only).
         encoding: see `qkd_qiskit.quantum.encoding` (`qnn` only).
         observables: see `qkd_qiskit.quantum.observables` (`qnn` only; `hybrid` needs all parities).
@@ -69,6 +70,11 @@ class StudentBlueprint:
     feature_scale: float = 1.0
     image_shape: ImageShape
     num_classes: int
+
+    @property
+    def has_circuit(self) -> bool:
+        """Whether this is a quantum student, frozen or not, and no classical control."""
+        return self.layer in ("quantum", "frozen")
 
     def encode(self) -> Encoding:
         """Build the encoding."""
@@ -172,10 +178,16 @@ def _classical(
     return ClassicalControl(encoding.num_features, weights, len(circuit.observables), encoding.largest)
 
 
+def _mlp(circuit: StudentCircuit, weights: torch.Tensor, encoding: Encoding, quantum_layer: QuantumLayer) -> nn.Module:
+    outputs = len(circuit.observables)
+    return ClassicalControl(encoding.num_features, weights, outputs, encoding.largest, nonlinear=True)
+
+
 LAYERS: dict[str, Callable[[StudentCircuit, torch.Tensor, Encoding, QuantumLayer], nn.Module]] = {
     "quantum": _quantum,
     "frozen": _frozen,
     "classical": _classical,
+    "mlp": _mlp,
 }
 """What stands between features and head: the circuit, and the controls that show what it and its training are worth."""
 
@@ -222,7 +234,7 @@ class QuantumStudent(nn.Module):
         """Map features `(N, F)` to what the layer takes: angles, or amplitudes in float64, or a control's inputs."""
         if self._takes_state:
             return self.encoding.loaded(features.double())
-        return self.encoding.loaded(features) if self.blueprint.layer == "classical" else self.encoding.angles(features)
+        return self.encoding.angles(features) if self.blueprint.has_circuit else self.encoding.loaded(features)
 
     def measure_exactly(self, images: torch.Tensor) -> torch.Tensor:
         """Return expectation values `(N, O)` of the layer that is trained, in float64, dropout off, no gradients."""
@@ -230,7 +242,7 @@ class QuantumStudent(nn.Module):
         self.eval()
         with torch.no_grad():
             features = self.features(images)
-            precise = features if self.blueprint.layer == "classical" else features.double()
+            precise = features.double() if self.blueprint.has_circuit else features
             values = self.quantum(self._load(precise)).double().cpu()
         self.train(was_training)
         return values

@@ -171,8 +171,8 @@ def _count_others(study: Study, listener: Listener) -> None:
     others = sum(outcome.key not in known for outcome in load_outcomes(study.folder))
     if others:
         listener.say(
-            f"{others} evaluations in {study.folder} are of other settings, before the job file or --set changed: they "
-            "are kept, and left out of the tables; --out gives the new ones a folder of their own"
+            f"{others} evaluations in {study.folder} are of other settings, from before the job file, --set or the "
+            "version changed: they are kept, and left out of the tables; --out gives the new ones a folder of their own"
         )
 
 

@@ -12,8 +12,8 @@ from qkd_qiskit.files import digest_of
 FORMAT = 1
 """Goes up when a unit of the same settings would have another answer or another file."""
 
-FORMATS_BY_LAYER = {"classical": 2}
-"""The same for trainings of one `student.layer` alone; 2: the classical control passes on all features."""
+EXTRA_BY_LAYER = {"classical": 1}
+"""What is added to it for the trainings of one `student.layer`; goes up alike, and never down."""
 
 Labels = dict[str, str | int | float]
 """Names of axes and labels of their values, in the order of the job file."""
@@ -81,7 +81,7 @@ class Cell:
 
 def training_key(settings: Settings) -> str:
     """Return the key of a training: a hash of its settings."""
-    number = FORMATS_BY_LAYER.get(settings.student.layer, FORMAT)
+    number = FORMAT + EXTRA_BY_LAYER.get(settings.student.layer, 0)
     return digest_of({"format": number, "settings": settings.identity})[:24]
 
 

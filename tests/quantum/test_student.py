@@ -84,9 +84,10 @@ CONTROLLED = [
 ] + [{"kind": "hybrid"}]
 
 
+@pytest.mark.parametrize("layer", ["classical", "mlp"])
 @pytest.mark.parametrize("choices", CONTROLLED)
-def test_a_classical_control_has_as_many_weights_and_outputs(choices: dict) -> None:
-    quantum, classical = (make(layer=layer, **choices).eval() for layer in ("quantum", "classical"))
+def test_a_classical_control_has_as_many_weights_and_outputs(choices: dict, layer: str) -> None:
+    quantum, classical = (make(layer=kind, **choices).eval() for kind in ("quantum", layer))
     assert classical.num_weights() == quantum.num_weights()
     shapes = [{name: weight.shape for name, weight in student.named_parameters()} for student in (quantum, classical)]
     assert shapes[0] == shapes[1]
@@ -97,30 +98,45 @@ def test_a_classical_control_has_as_many_weights_and_outputs(choices: dict) -> N
     assert values.abs().max() < 1
 
 
+@pytest.mark.parametrize("nonlinear", [False, True])
 @pytest.mark.parametrize("num_weights", [0, 2, 3, 6])
-def test_a_classical_control_is_its_formula(num_weights: int) -> None:
+def test_a_classical_control_is_its_formula(num_weights: int, nonlinear: bool) -> None:
     torch.manual_seed(3)
-    control = ClassicalControl(5, torch.randn(num_weights), 4, 2.0)
+    control = ClassicalControl(5, torch.randn(num_weights), 4, 2.0, nonlinear=nonlinear)
     inputs = torch.randn(3, 5)
     weights = control.weight.detach().numpy()
     for sample, found in zip(inputs.numpy(), control(inputs).detach().numpy()):
         hidden = control.inner.numpy() @ sample
-        scaled = [weights[j % num_weights] * value for j, value in enumerate(hidden)] if num_weights else None
+        bent = np.tanh(hidden) if nonlinear else hidden
+        scaled = [weights[j % num_weights] * value for j, value in enumerate(bent)] if num_weights else None
         inside = control.outer.numpy() @ np.array(scaled) if num_weights else hidden
         np.testing.assert_allclose(found, np.tanh(inside), atol=1e-6)
 
 
+@pytest.mark.parametrize("nonlinear", [False, True])
 @pytest.mark.parametrize(("features", "weights"), [(16, 28), (64, 12)])
-def test_a_classical_control_passes_on_all_features(features: int, weights: int) -> None:
+def test_a_classical_control_has_no_bottleneck(features: int, weights: int, nonlinear: bool) -> None:
     torch.manual_seed(4)
-    control = ClassicalControl(features, torch.ones(weights), 255, 1.0)
+    control = ClassicalControl(features, torch.ones(weights), 255, 1.0, nonlinear=nonlinear)
     slope = torch.autograd.functional.jacobian(control, torch.zeros(features))  # tanh is the identity at 0
     assert torch.linalg.matrix_rank(slope) == features
 
 
+@pytest.mark.parametrize(("nonlinear", "least", "most"), [(False, 0.9, 1.0), (True, 0.0, 0.85)])
+def test_a_nonlinear_control_is_further_from_an_affine_map(nonlinear: bool, least: float, most: float) -> None:
+    torch.manual_seed(5)
+    inputs = torch.nn.functional.normalize(torch.randn(2000, 16))
+    control = ClassicalControl(16, torch.ones(28), 15, 1.0, nonlinear=nonlinear)
+    values = control(inputs).detach().double()
+    affine = torch.cat([inputs, torch.ones(2000, 1)], 1).double()
+    rest = values - affine @ torch.linalg.lstsq(affine, values).solution
+    assert least < 1 - float(rest.var(0).sum() / values.var(0).sum()) < most
+
+
+@pytest.mark.parametrize("layer", ["classical", "mlp"])
 @pytest.mark.parametrize("choices", [choices for choices in CONTROLLED if choices.get("ansatz") != "none"])
-def test_a_classical_control_learns_from_every_part(choices: dict) -> None:
-    student = make(layer="classical", **choices).eval()
+def test_a_classical_control_learns_from_every_part(choices: dict, layer: str) -> None:
+    student = make(layer=layer, **choices).eval()
     torch.nn.functional.cross_entropy(student(IMAGES), torch.tensor([0, 1, 2, 0, 1])).backward()
     for name, weight in student.named_parameters():
         assert not weight.numel() or (weight.grad is not None and weight.grad.abs().sum() > 0), name

@@ -9,8 +9,9 @@ import pytest
 
 from qkd_qiskit.config import JobSettings, validate
 from qkd_qiskit.exceptions import ConfigurationError
+from qkd_qiskit.study import units
 from qkd_qiskit.study.grid import expand, select
-from qkd_qiskit.study.units import join_cells
+from qkd_qiskit.study.units import EXTRA_BY_LAYER, join_cells, training_key
 
 
 def job(**changes: Any) -> JobSettings:
@@ -32,6 +33,22 @@ def test_every_combination_is_there_once_in_the_order_of_the_file() -> None:
     assert [cell.settings.teacher.name for cell in cells[:4]] == ["none"] * 4
     assert {cell.settings.student.qubits for cell in cells if cell.labels["qubits"] == 3} == {4}
     assert len({cell.key for cell in cells}) == 8
+
+
+def test_keys_change_with_their_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ("quantum", "classical")
+    settings = {layer: expand(job(), "job", assignments=[f"student.layer={layer}"])[0].settings for layer in kinds}
+
+    def keys() -> dict[str, str]:
+        return {layer: training_key(settings[layer]) for layer in kinds}
+
+    now = keys()
+    monkeypatch.setitem(EXTRA_BY_LAYER, "classical", EXTRA_BY_LAYER["classical"] + 1)
+    layer_raised = keys()
+    assert layer_raised["quantum"] == now["quantum"]
+    assert layer_raised["classical"] != now["classical"]
+    monkeypatch.setattr(units, "FORMAT", units.FORMAT + 1)
+    assert not set(keys().values()) & {*now.values(), *layer_raised.values()}
 
 
 def test_keys_hash_what_changes_the_answer_and_nothing_else() -> None:

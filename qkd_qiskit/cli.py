@@ -104,7 +104,8 @@ TRAIN_OPTIONS: dict[str, tuple[str, Any, str]] = {
     "--layer": (
         "student.layer",
         str,
-        "quantum, or a control: frozen (circuit not trained), classical, mlp (as many weights, no circuit).  [quantum]",
+        "quantum, or a control: frozen (circuit not trained), classical (as many weights, no circuit, nearly affine) "
+        "or mlp (the same, nonlinear).  [quantum]",
     ),
     "--reduction": (
         "student.reduction",

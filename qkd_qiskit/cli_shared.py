@@ -84,5 +84,5 @@ def show_training(result: dict[str, Any], as_json: bool, *, is_last: bool = True
             "has learnt little. Try another --seed; docs/results/README.md has what cures such seeds",
             err=True,
         )
-    if is_last and result["isa"]:  # a classical control has no circuit that a backend could run
+    if is_last and result.get("isa"):  # a classical control has no circuit that a backend could run
         click.echo(f"next: qkd-qiskit evaluate {result['run']} --backend fake_brisbane")

@@ -16,6 +16,7 @@ from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.pipeline.placing import probe
 
 SMALL = ["--classes", "0-1", "--qubits", "2", "--epochs", "3", "--teacher", "none"]
+CLASSICAL = pytest.mark.parametrize("layer", ["classical", "mlp"])
 
 
 def call(*arguments: str, code: int = 0) -> Result:
@@ -29,57 +30,63 @@ def train(*options: str, out: str) -> dict[str, Any]:
     return json.loads(call("train", *SMALL, *options, "--out", out, "--json").stdout)
 
 
-def test_a_classical_control_is_trained_like_a_student(workplace: Path) -> None:
-    quantum, control = train(out="quantum"), train("--layer", "classical", out="control")
+@CLASSICAL
+def test_a_classical_control_is_trained_like_a_student(workplace: Path, layer: str) -> None:
+    quantum, control = train(out="quantum"), train("--layer", layer, out="control")
     assert control["weights"] == quantum["weights"]
     assert control["test_accuracy"] > 0.9
-    assert (control["layer"], control["isa"]) == ("classical", None)
+    assert (control["layer"], control["isa"]) == (layer, None)
     files = [{path.name for path in Path(run).rglob("*.*")} for run in ("quantum", "control")]
     assert files[0] - files[1] == {"student.qpy", "student.json"}
     placed, dataset = qkd.load_placed(qkd.find_run("control"))
     correct = int((placed.student(dataset.test.pixels).argmax(1) == dataset.test.labels).sum())
     assert correct == control["test_counts"][0]
-    assert "next:" not in call("train", *SMALL, "--layer", "classical").stdout
+    assert "next:" not in call("train", *SMALL, "--layer", layer).stdout
     assert "next: qkd-qiskit evaluate runs/" in call("train", *SMALL).stdout
 
 
-def test_a_classical_control_is_resumed(workplace: Path) -> None:
-    whole = train("--layer", "classical", out="control")
+@CLASSICAL
+def test_a_classical_control_is_resumed(workplace: Path, layer: str) -> None:
+    whole = train("--layer", layer, out="control")
     Path("control/result.json").unlink()
     again = json.loads(call("train", "--resume", "control", "--json").stdout)
     assert again["test_counts"] == whole["test_counts"]
 
 
-def test_a_classical_control_has_a_report(workplace: Path) -> None:
-    train("--layer", "classical", out="control")
+@CLASSICAL
+def test_a_classical_control_has_a_report(workplace: Path, layer: str) -> None:
+    train("--layer", layer, out="control")
     call("report", "control")
     assert "has not been compiled" in Path("control/report.html").read_text()
 
 
+@CLASSICAL
 @pytest.mark.parametrize("command", ["evaluate", "estimate"])
-def test_a_classical_control_runs_on_no_backend(workplace: Path, command: str) -> None:
-    train("--layer", "classical", out="control")
+def test_a_classical_control_runs_on_no_backend(workplace: Path, command: str, layer: str) -> None:
+    train("--layer", layer, out="control")
     backend = "ibm_brisbane" if command == "estimate" else "fake_manila"
     refused = call(command, "control", "--backend", backend, code=2)
     assert "no circuit to compile or to run on a device" in refused.stderr
     assert "result.json" in refused.stderr
 
 
-def test_a_classical_control_is_not_exported(workplace: Path) -> None:
-    train("--layer", "classical", out="control")
+@CLASSICAL
+def test_a_classical_control_is_not_exported(workplace: Path, layer: str) -> None:
+    train("--layer", layer, out="control")
     refused = call("export", "control", code=2)
     assert "it has no circuit to export" in refused.stderr
     assert not Path("control/export").exists()
 
 
-def test_a_classical_control_in_memory() -> None:
+@CLASSICAL
+def test_a_classical_control_in_memory(layer: str) -> None:
     dataset = qkd.load_dataset("digits", classes="0-1", seed=0)
-    control = qkd.build_student(dataset, qubits=2, layer="classical")
+    control = qkd.build_student(dataset, qubits=2, layer=layer)
     assert qkd.train(control, dataset, epochs=3)[-1]["validation_accuracy"] > 0.8
     with pytest.raises(ConfigurationError, match="no circuit to compile"):
         qkd.evaluate(control, dataset.test, backend="aer")
     with pytest.raises(ConfigurationError, match=r"no gates that the noise of aer_noisy.*--backend aer"):
-        qkd.build_student(dataset, backend="aer_noisy", layer="classical")
+        qkd.build_student(dataset, backend="aer_noisy", layer=layer)
 
 
 def test_a_frozen_circuit_is_trained_around_and_evaluated(workplace: Path) -> None:
@@ -108,6 +115,7 @@ def test_principal_components_are_those_of_training_wherever_they_are_loaded(wor
     [
         (["--reduction", "pca", "--train-per-class", "1"], "needs as many training images, not 2"),
         (["--layer", "classical", "--backend", "aer_noisy"], "no gates that the noise of aer_noisy"),
+        (["--layer", "mlp", "--backend", "aer_noisy"], "student.layer = mlp) has no gates"),
         (["--layer", "clasical"], "student.layer"),
         (["--encoding", "reuploading", "--ansatz", "none"], "there is none; give --layers 1"),
         (["--reduction", "pca", "--head", "paper", "--ansatz", "none"], "nothing in this student is trained"),

@@ -14,16 +14,17 @@ BEND = 2.0
 class ClassicalControl(nn.Module):
     """`tanh(R2 (w * f(R1 x)))`: fixed random matrices around `P` trained weights, bounded like expectation values.
 
-    `f` is the identity, or tanh if `nonlinear`. The linear control is nearly an affine map as a whole: `R2` keeps the
-    outer tanh from bending much. Expectation values are quadratic in amplitudes, so behind a linear layer this control
-    tells what any nonlinearity is worth, and the nonlinear one what is left for the circuit.
+    `f` is the identity, or tanh if `nonlinear`. The first is nearly an affine map as a whole: `R2` keeps the outer tanh
+    from bending much. The second bends amplitudes well, and bounded angles, which seldom have the largest norm, less.
+    Both are odd functions of `x`, while expectation values are even (quadratic) in amplitudes: a fixed map of that form
+    is the frozen circuit, which is a control as well.
 
     Between the matrices are `max(P, F)` values, so that none narrower than `x` stands in the way; with fewer weights
     than features they share weights: value `j` is scaled by `w[j mod P]`. Without weights it is `tanh(R1 x)` alone. `x`
     is what the circuit takes of a sample: amplitudes of norm 1, or bounded angles (of `zz` the qubits' own, the pairs'
-    being products of them). `R1` is drawn from a normal distribution and divided by the largest norm of `x` (times
-    `BEND` if nonlinear), `R2` is divided by the root of the number of values between. Both are buffers: a checkpoint
-    holds them.
+    being products of them). Both matrices are drawn from a normal distribution; `R1` is divided by the largest norm of
+    `x` (and multiplied by `BEND` if nonlinear), `R2` by the root of the number of values between. Both are buffers: a
+    checkpoint holds them.
 
     Args:
         num_inputs: `F`, columns of `x`.

@@ -91,8 +91,8 @@ class StudentSettings(Section):
         qubits: `Q`.
         ansatz: `hardware_efficient`, `real_amplitudes`, `efficient_su2`, `strongly_entangling`, `paper_v2` or `none`.
         layers: layers of the ansatz.
-        layer: `quantum`, or a control: `frozen` (the circuit's weights are not trained) or `classical` (a classical
-            layer of as many weights and outputs in place of the circuit).
+        layer: `quantum`, or a control: `frozen` (the circuit's weights are not trained), or a classical layer of as
+            many weights and outputs in place of the circuit: `classical`, nearly affine, or `mlp`, nonlinear.
         reduction: `linear`, `standardised_linear` (pixels are standardised first), `convolutional` (the convolutions of
             the `hybrid` student without dropout, and a linear layer), `average_pool`, `max_pool`, `centre_crop` or
             `pca`.

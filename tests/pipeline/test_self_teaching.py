@@ -43,7 +43,9 @@ def settings(seed: int = 0, teacher: str = "self", **more: Any) -> qkd.Settings:
     return qkd.read_settings({**SMALL, **more, "seed": seed, "teacher": {"name": teacher}})
 
 
-@pytest.mark.parametrize("student", [{}, {"reduction": "pca"}, {"layer": "classical"}, {"kind": "hybrid"}])
+@pytest.mark.parametrize(
+    "student", [{}, {"reduction": "pca"}, {"layer": "classical"}, {"layer": "mlp"}, {"kind": "hybrid"}]
+)
 def test_the_teacher_is_the_student_trained_alone_with_another_seed(student: dict, tmp_path: Path) -> None:
     chosen = {"student": {"qubits": 2, **student}}
     taught = qkd.train_run(settings(**chosen), tmp_path / "taught")

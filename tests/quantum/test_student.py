@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
 from qkd_qiskit.classical.control import ClassicalControl
+from qkd_qiskit.config import StudentSettings
 from qkd_qiskit.exceptions import ConfigurationError
 from qkd_qiskit.execution.engines import build_quantum_layer
-from qkd_qiskit.quantum.student import QuantumStudent, StudentBlueprint, build_student
+from qkd_qiskit.quantum.student import LAYERS, QuantumStudent, StudentBlueprint, build_student
 
 IMAGES = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
@@ -84,6 +87,16 @@ CONTROLLED = [
 ] + [{"kind": "hybrid"}]
 
 
+def test_settings_and_students_know_the_same_layers() -> None:
+    assert set(get_args(StudentSettings.model_fields["layer"].annotation)) == set(LAYERS)
+    for layer in LAYERS:
+        assert (
+            StudentSettings(layer=layer).has_circuit
+            == make(layer=layer).blueprint.has_circuit
+            == (layer not in ("classical", "mlp"))
+        )
+
+
 @pytest.mark.parametrize("layer", ["classical", "mlp"])
 @pytest.mark.parametrize("choices", CONTROLLED)
 def test_a_classical_control_has_as_many_weights_and_outputs(choices: dict, layer: str) -> None:
@@ -142,8 +155,10 @@ def test_a_classical_control_learns_from_every_part(choices: dict, layer: str) -
         assert not weight.numel() or (weight.grad is not None and weight.grad.abs().sum() > 0), name
 
 
-def test_a_classical_control_gets_what_the_circuit_is_given() -> None:
-    student = make(layer="classical").eval()
+@pytest.mark.parametrize(("layer", "nonlinear"), [("classical", False), ("mlp", True)])
+def test_a_classical_control_gets_what_the_circuit_is_given(layer: str, nonlinear: bool) -> None:
+    student = make(layer=layer).eval()
+    assert student.quantum.nonlinear == nonlinear
     features = student.features(IMAGES)
     wanted = student.quantum(features / features.norm(dim=1, keepdim=True))
     torch.testing.assert_close(student.measure(IMAGES), wanted)

@@ -43,6 +43,7 @@ def test_keys_change_with_their_formats(monkeypatch: pytest.MonkeyPatch) -> None
         return {layer: training_key(settings[layer]) for layer in kinds}
 
     now = keys()
+    assert EXTRA_BY_LAYER == {"classical": 1}, "trainings of 0 had a bottleneck, so it must never go down"
     monkeypatch.setitem(EXTRA_BY_LAYER, "classical", EXTRA_BY_LAYER["classical"] + 1)
     layer_raised = keys()
     assert layer_raised["quantum"] == now["quantum"]

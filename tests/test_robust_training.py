@@ -168,6 +168,7 @@ def test_the_fast_road_mitigates_as_aer_does(trained: RunDirectory, mitigation: 
         ({"training": {"noise_scales": [-1.0]}}, "noise_scales"),
         ({"training": {"recalibrate": 10}, "student": {"head": "paper", "kind": "hybrid"}}, "no weights"),
         ({"training": {"recalibrate": 10}, "student": {"layer": "classical"}, "backend": "aer"}, "measures nothing"),
+        ({"training": {"noise_scales": [1.0]}, "student": {"layer": "mlp"}, "backend": "aer"}, "has no gates"),
         ({"training": {"recalibrate": 10}, "student": {"layer": "mlp"}, "backend": "aer"}, "measures nothing"),
         ({"training": {"recalibrate": 10_000}}, "of which there are"),
         ({"distillation": {"twin": 0.5}, "teacher": {"name": "none"}}, "second teacher"),

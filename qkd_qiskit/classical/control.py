@@ -8,7 +8,10 @@ import torch
 from torch import nn
 
 BEND = 2.0
-"""How far the first tanh of a nonlinear control is driven: it maps normal values of this standard deviation at most."""
+"""How far the first tanh of a nonlinear control is driven: it maps normal values of this standard deviation at most.
+
+1 and 2 did alike on validation images of the second version's inputs behind a linear layer; 2 bends more.
+"""
 
 
 class ClassicalControl(nn.Module):

@@ -119,8 +119,7 @@ def restore_student(student: nn.Module, tensors: dict[str, torch.Tensor], path: 
         if shapes[0] != shapes[1]:
             raise RunError(
                 f"{path} does not fit this student: weight {name!r} should be {shapes[0]}, the checkpoint has "
-                f"{shapes[1]}; its config.json and its checkpoint are from different runs or "
-                "versions"
+                f"{shapes[1]}; its config.json and its checkpoint are from different runs or versions"
             )
     with torch.no_grad():
         for name, weight in wanted.items():

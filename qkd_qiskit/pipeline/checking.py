@@ -31,6 +31,11 @@ def check_training_noise(settings: Settings) -> None:
         ConfigurationError: the engine can't draw noise, there is none to scale, or there is no head to fit anew.
     """
     training = settings.training
+    if training.noise_scales and not settings.student.has_circuit:
+        raise ConfigurationError(
+            "training.noise_scales: a classical control has no gates that noise could act on; leave it out, or give "
+            "another --preset than robust"
+        )
     if training.noise_scales and training.engine != "exact":
         raise ConfigurationError("training.noise_scales needs the exact engine; leave --engine out")
     if training.noise_scales and settings.backend.kind == "aer" and not settings.backend.noise:

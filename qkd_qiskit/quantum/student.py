@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -173,21 +174,22 @@ def _frozen(
 
 
 def _classical(
-    circuit: StudentCircuit, weights: torch.Tensor, encoding: Encoding, quantum_layer: QuantumLayer
+    circuit: StudentCircuit,
+    weights: torch.Tensor,
+    encoding: Encoding,
+    quantum_layer: QuantumLayer,
+    *,
+    nonlinear: bool = False,
 ) -> nn.Module:
-    return ClassicalControl(encoding.num_features, weights, len(circuit.observables), encoding.largest)
-
-
-def _mlp(circuit: StudentCircuit, weights: torch.Tensor, encoding: Encoding, quantum_layer: QuantumLayer) -> nn.Module:
     outputs = len(circuit.observables)
-    return ClassicalControl(encoding.num_features, weights, outputs, encoding.largest, nonlinear=True)
+    return ClassicalControl(encoding.num_features, weights, outputs, encoding.largest, nonlinear=nonlinear)
 
 
 LAYERS: dict[str, Callable[[StudentCircuit, torch.Tensor, Encoding, QuantumLayer], nn.Module]] = {
     "quantum": _quantum,
     "frozen": _frozen,
     "classical": _classical,
-    "mlp": _mlp,
+    "mlp": partial(_classical, nonlinear=True),
 }
 """What stands between features and head: the circuit, and the controls that show what it and its training are worth."""
 
